@@ -1,0 +1,112 @@
+"""The model card: what `model.toml` says about the weights that lie beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from denoisetool.errors import ModelError
+
+CARD_FILE = "model.toml"
+WEIGHTS_FILE = "weights.safetensors"
+RECIPE_FILE = "recipe.toml"
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model described as a value; nothing is ever guessed from a file name.
+
+    Attributes:
+        name: registry name: lower-case letters, digits, `-`, `_` and `.`.
+        title: one line for people.
+        net: architecture name known to `nets.build`.
+        net_args: keyword arguments of that net.
+        channels: 3 (RGB) or 1 (grey).
+        stride: height and width of a tile must be multiples of this.
+        receptive_radius: pixels on each side that can influence an output pixel (0 = unknown).
+        overlap: pixels by which neighbouring tiles overlap, at least the radius that matters.
+        sigma_range: noise standard deviations (of 255) the model was trained for.
+        color_space: what the samples mean; `sRGB` for 8-bit photos as cameras write them.
+        kmac_per_pixel: cost in thousand multiply-accumulates per pixel.
+        parameters: number of weights.
+        weights_sha256: hex digest of the weights file.
+        licence: licence of the weights.
+        training_data: what it was trained on, with licences.
+        scores: measured scores, one table per test set.
+        provenance: recipe, seed, steps, pixels seen, parent.
+    """
+
+    name: str
+    title: str
+    net: str
+    net_args: dict[str, Any]
+    weights_sha256: str
+    channels: int = 3
+    stride: int = 1
+    receptive_radius: int = 0
+    overlap: int = 0
+    sigma_range: tuple[float, float] = (0.0, 50.0)
+    color_space: str = "sRGB"
+    kmac_per_pixel: float = 0.0
+    parameters: int = 0
+    licence: str = "unknown"
+    training_data: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def parse(text: str, path: Path | None = None) -> ModelCard:
+    """Read a card from the text of a `model.toml`.
+
+    Raises:
+        ModelError: not TOML, a newer card version, a required key missing, or a value of the wrong
+            kind; the message names the key.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"the model card is not valid TOML: {error}", path=path) from error
+    version = data.pop("card_version", None)
+    if version != CARD_VERSION:
+        raise ModelError(
+            f"model card version {version!r} is not supported (this program reads {CARD_VERSION})",
+            path=path,
+            hint="update denoisetool, or get the model again",
+        )
+    known = ModelCard.__dataclass_fields__
+    for key in ("name", "title", "net", "net_args", "weights_sha256"):
+        if key not in data:
+            raise ModelError(f"the model card lacks {key!r}", path=path)
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "name": str, "title": str, "net": str, "net_args": dict, "weights_sha256": str,
+        "channels": int, "stride": int, "receptive_radius": int, "overlap": int,
+        "sigma_range": list, "color_space": str, "kmac_per_pixel": (int, float),
+        "parameters": int, "licence": str, "training_data": list, "scores": dict,
+        "provenance": dict,
+    }  # fmt: skip
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in known:
+            continue  # cards are additive: an older program ignores what it does not know
+        if not isinstance(value, kinds[key]) or isinstance(value, bool):
+            raise ModelError(f"the model card's {key!r} has the wrong kind of value", path=path)
+        values[key] = tuple(float(v) for v in value) if key == "sigma_range" else value
+    card = ModelCard(**values)
+    if not (card.channels in (1, 3) and card.stride >= 1 and card.overlap >= 0):
+        raise ModelError("the model card's channels, stride or overlap is impossible", path=path)
+    return card
+
+
+def load(folder: Path) -> ModelCard:
+    """Read the card of the model in `folder`. Raises ModelError."""
+    path = folder / CARD_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ModelError("no model card here", path=path, hint="`denoisetool models list`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"the model card cannot be read: {error}", path=path) from error
+    return parse(text, path)

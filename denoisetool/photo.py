@@ -1,0 +1,85 @@
+"""A decoded photo: pixels in their own depth, and all that is needed to write it back as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+"""(H, W, C) samples: uint8 0..255, uint16 0..65535, or float32 nominally 0..1."""
+
+
+@dataclass(slots=True)
+class Metadata:
+    """What travels beside the pixels, as raw bytes wherever the format allows it.
+
+    Attributes:
+        exif: TIFF-structured EXIF block without the `Exif\\0\\0` prefix.
+        icc: ICC profile.
+        xmp: XMP packet.
+        iptc: Photoshop/IPTC resource block as the format stores it.
+        comment: the file's comment.
+        dpi: horizontal and vertical density in dots per inch.
+    """
+
+    exif: bytes | None = None
+    icc: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(slots=True)
+class Photo:
+    """One picture, upright, in its own depth.
+
+    Attributes:
+        pixels: (H, W, C), C = 1 (grey) or 3 (RGB); uint8, uint16 or float32. C-contiguous.
+        alpha: (H, W) in the dtype of `pixels`, never touched by denoising; None if opaque.
+        format: name of the format it came from (`jpeg`, `png`, `tiff`, `webp`, `avif`, `bmp`).
+        mode: the source's colour mode in words (`RGB`, `L`, `RGBA`, `LA`, `P`, ...).
+        orientation: the EXIF orientation (1..8) that was undone to make `pixels` upright;
+            the encoder applies its inverse, so that the EXIF block stays as it was.
+        metadata: EXIF, ICC, XMP, comments, density.
+        extras: private to the format (JPEG tables and subsampling, TIFF compression, ...).
+        notes: sentences for the user about what could not be kept as it was.
+    """
+
+    pixels: Pixels
+    format: str
+    mode: str
+    alpha: Pixels | None = None
+    orientation: int = 1
+    metadata: Metadata = field(default_factory=Metadata)
+    extras: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def height(self) -> int:
+        """Rows of the upright picture."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of the upright picture."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.pixels.shape[2])
+
+    @property
+    def megapixels(self) -> float:
+        """Size in millions of pixels."""
+        return self.height * self.width / 1e6
+
+    @property
+    def peak(self) -> float:
+        """The sample value that stands for white: 255, 65535 or 1.0."""
+        dtype = self.pixels.dtype
+        return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0

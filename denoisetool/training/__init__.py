@@ -1,0 +1,1 @@
+"""Training: recipes, photos, a camera as degradation, losses, the loop, export."""

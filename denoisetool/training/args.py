@@ -1,0 +1,92 @@
+"""The recipe: everything that decides what a training run makes, read from one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from denoisetool.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train one model.
+
+    Attributes:
+        name: name of the model it makes.
+        title: one line for people.
+        net: architecture name, with `net_args`.
+        seed: of the weights, the patches and the noise.
+        steps: optimiser steps in all.
+        batch: patches per step; patch: their side in pixels.
+        tail_patch, tail_batch, tail: side, count and share of the last steps on larger patches.
+        rate: peak learning rate of AdamW; weight_decay: its decay.
+        warmup: steps of linear warm-up; decay: share of the last steps over which the rate falls
+            to zero (the rate is constant in between, so that a run can be prolonged).
+        clip: largest gradient norm.
+        ema: decay of the exponential moving average of the weights, the one that is shipped.
+        mix: share of each kind of noise; see `degrade.KINDS`.
+        checkpoint_every, log_every: in steps.
+    """
+
+    name: str
+    title: str
+    net: str
+    net_args: dict[str, Any]
+    seed: int = 0
+    steps: int = 100_000
+    batch: int = 32
+    patch: int = 64
+    tail_patch: int = 128
+    tail_batch: int = 8
+    tail: float = 0.15
+    rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: int = 300
+    decay: float = 0.4
+    clip: float = 1.0
+    ema: float = 0.999
+    mix: dict[str, float] = field(default_factory=dict)
+    checkpoint_every: int = 1000
+    log_every: int = 200
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate at `step`: warm-up, plateau, then 1 - sqrt(progress) down to zero.
+
+        Plateau and cooldown as in Haegele et al. 2024, "Scaling laws and compute-optimal training
+        beyond fixed training durations".
+        """
+        start = self.steps * (1 - self.decay)
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        if step < start:
+            return self.rate
+        progress = min(1.0, (step - start) / max(1.0, self.steps - start))
+        return float(self.rate * (1 - progress**0.5))
+
+    def in_tail(self, step: int) -> bool:
+        """Whether `step` belongs to the last share that uses the larger patches."""
+        return step >= self.steps * (1 - self.tail)
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe. Raises UsageError naming the key that is missing, unknown or impossible."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the recipe cannot be read: {error.strerror}", path=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the recipe is not valid TOML: {error}", path=path) from error
+    known = {f.name for f in fields(Recipe)}
+    for key in data:
+        if key not in known:
+            raise UsageError(f"the recipe has an unknown key {key!r}", path=path)
+    for key in ("name", "title", "net", "net_args"):
+        if key not in data:
+            raise UsageError(f"the recipe lacks {key!r}", path=path)
+    recipe = Recipe(**data)
+    if min(recipe.steps, recipe.batch, recipe.patch, recipe.tail_patch, recipe.tail_batch) < 1:
+        raise UsageError("steps, batches and patches must be at least 1", path=path)
+    return recipe

@@ -1,0 +1,276 @@
+"""Noise as a camera makes it, and as textbooks have it, added to clean patches on the fly.
+
+The camera chain follows Brooks et al. 2019, "Unprocessing images for learned raw denoising": undo
+the tone curve and white balance, add shot and read noise (variance = shot * signal + read), develop
+again. The noise alone is carried through the mosaic and bilinear demosaicking, both linear, so that
+the target stays the clean patch and demosaicking errors are not taught as noise. Then what cameras
+do to noise before we ever see it: stronger smoothing of chroma than of luma, resizing, clipping,
+4:2:0 JPEG. Real camera noise is therefore correlated over several pixels; see `statistics`.
+
+All functions take and give float32 tensors (N, 3, H, W) in [0, 1] (noise: about 0). Everything is
+cheap on a CPU: shifted slices and pooled boxes, no grouped convolutions.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+KINDS = ("camera", "gaussian", "clipped", "correlated", "textbook", "clean")
+DEFAULT_MIX = {
+    "camera": 0.40,  # the camera chain
+    "gaussian": 0.24,  # white Gaussian, neither clipped nor rounded
+    "clipped": 0.12,  # white Gaussian in an 8-bit file
+    "correlated": 0.12,  # smoothed, resampled Gaussian in an 8-bit file
+    "textbook": 0.07,  # Poisson, per-channel, grey
+    "clean": 0.05,  # nothing but perhaps a JPEG
+}
+MAX_SIGMA = 55 / 255
+
+
+class Degradation:
+    """Draws noisy versions of clean patches.
+
+    Args:
+        mix: share of each of `KINDS`; missing kinds have none, {} means `DEFAULT_MIX`.
+        seed: of every choice.
+
+    Raises:
+        ValueError: an unknown kind, or shares that do not add up to 1.
+    """
+
+    def __init__(self, mix: Mapping[str, float] | None = None, seed: int = 0) -> None:
+        self.mix = dict(mix or DEFAULT_MIX)
+        if set(self.mix) - set(KINDS) or abs(sum(self.mix.values()) - 1) > 1e-6:
+            raise ValueError(f"the mix must give shares of {', '.join(KINDS)} that add up to 1")
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Degrade a batch.
+
+        Args:
+            clean: (N, 3, H, W) in [0, 1].
+
+        Returns:
+            (noisy, target), both (N, 3, H, W); the target is the clean patch as the camera would
+            have shown it (darker where the scene was dark).
+        """
+        noisy, target = torch.empty_like(clean), clean.clone()
+        counts = self.rng.multinomial(len(clean), [self.mix.get(k, 0.0) for k in KINDS])
+        start = 0
+        for kind, count in zip(KINDS, counts, strict=True):
+            # In groups of at most 8, which share the choices that cost time (kernel, scale).
+            for offset in range(start, start + int(count), 8):
+                part = slice(offset, min(offset + 8, start + int(count)))
+                noisy[part], target[part] = getattr(self, f"_{kind}")(clean[part])
+            start += int(count)
+        return noisy, target
+
+    # -- kinds ---------------------------------------------------------------------------------
+
+    def _camera(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        count = len(clean)
+        gamma = self._uniform(count, 1.7, 2.5)
+        gains = torch.cat([self._uniform(count, lo, hi) for lo, hi in WHITE_BALANCE], 1)
+        target = clean
+        if self.rng.random() < 0.35:  # a dark scene
+            target = clean * self._log_uniform(count, 0.12, 0.8)
+        linear = target.clamp(min=1e-4) ** gamma
+
+        shot = self._log_uniform(count, 5e-5, 0.02)
+        jitter = self._normal((count, 1, 1, 1)) * 0.26
+        read = torch.exp(2.18 * torch.log(shot) + 1.20 + jitter)
+        scale = self._scale(0.45, 1.0, 2.6)
+        signal = linear if scale == 1.0 else _resize(linear, scale)
+        raw = signal / gains
+        sigma = (shot * raw + read).clamp(min=0).sqrt()
+        if self.rng.random() < 0.8:
+            noise = _demosaic(self._normal(tuple(sigma[:, :1].shape)) * _mosaic(sigma))
+        else:  # already reduced by at least two, or a three-layer sensor
+            noise = self._normal(tuple(sigma.shape)) * sigma
+        noise = _mix_channels(noise * gains, self._uniform(count, 0.0, 0.35))
+        if scale != 1.0:
+            noise = F.interpolate(noise, clean.shape[-2:], mode="bilinear", align_corners=False)
+        black = self._uniform(count, 0.0, 0.004) if self.rng.random() < 0.3 else 0.0
+        developed = ((linear + noise - black).clamp(1e-6, 1.0)) ** (1 / gamma)
+        residual = self._in_camera(developed - target)
+        strongest = residual.square().mean((1, 2, 3), keepdim=True).sqrt()
+        residual = residual * (MAX_SIGMA / strongest.clamp(min=MAX_SIGMA))
+        return self._as_file(target + residual, jpeg=0.75), target
+
+    def _in_camera(self, noise: Tensor) -> Tensor:
+        """Chroma smoothed more than luma, as cameras do by default."""
+        luma = noise.mean(1, keepdim=True)
+        chroma = noise - luma
+        if self.rng.random() < 0.95:
+            radius = int(self.rng.choice([1, 2, 3, 4], p=[0.15, 0.3, 0.3, 0.25]))
+            chroma = _blur(chroma, radius, 1 if self.rng.random() < 0.35 else 2)
+            chroma = chroma * float(self.rng.uniform(0.6, 1.8))
+        if self.rng.random() < 0.85:
+            weight = float(self.rng.uniform(0.3, 1.0))
+            luma = luma + weight * (_blur(luma, 1, 1) - luma)
+        return luma + chroma
+
+    def _gaussian(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        return clean + self._white(clean), clean
+
+    def _clipped(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        return self._as_file(clean + self._white(clean), jpeg=0.15), clean
+
+    def _correlated(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        count, side = len(clean), clean.shape[-1]
+        sigma = self._log_uniform(count, 1 / 255, 30 / 255)
+        small = -(-side // self._scale(0.6, 1.0, 3.0))
+        noise = self._normal((count, 3, int(small), int(small)))
+        shared = self._uniform(count, 0.2, 0.9)
+        noise = (1 - shared) ** 0.5 * noise + shared**0.5 * noise[:, 1:2]
+        noise = F.interpolate(noise, (side, side), mode="bilinear", align_corners=False)
+        noise = self._in_camera(noise)
+        noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
+        strength = sigma * (0.5 + self._uniform(count, 0.0, 1.0) * clean.sqrt())
+        return self._as_file(clean + strength * noise, jpeg=0.6), clean
+
+    def _textbook(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        kind = self.rng.integers(3)
+        count = len(clean)
+        if kind == 0:
+            peak = self._log_uniform(count, 15, 1500)
+            noisy = torch.poisson(clean * peak, generator=self.generator) / peak
+        elif kind == 1:
+            sigma = torch.cat([self._log_uniform(count, 1 / 255, 50 / 255) for _ in range(3)], 1)
+            noisy = clean + sigma * self._normal(tuple(clean.shape))
+        else:
+            sigma = self._log_uniform(count, 1 / 255, 50 / 255)
+            noisy = clean + sigma * self._normal((count, 1, *clean.shape[2:]))
+        return (self._as_file(noisy, jpeg=0.2) if self.rng.random() < 0.7 else noisy), clean
+
+    def _clean(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        file = self._as_file(clean, jpeg=0.5)
+        return file, file
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _white(self, clean: Tensor) -> Tensor:
+        sigma = self._uniform(len(clean), 0.0, MAX_SIGMA)
+        return sigma * self._normal(tuple(clean.shape))
+
+    def _as_file(self, picture: Tensor, jpeg: float) -> Tensor:
+        """Clipped and rounded to 8 bits, and with the given probability through a JPEG."""
+        levels = picture.clamp(0, 1).mul(255).round()
+        if self.rng.random() >= jpeg:
+            return levels / 255
+        dy, dx = (int(v) for v in self.rng.integers(0, 16, 2))  # where the 16-pixel grid falls
+        count, _, height, width = levels.shape
+        padded = F.pad(levels, (dx, -(width + dx) % 16, dy, -(height + dy) % 16), mode="reflect")
+        tall = padded.permute(0, 2, 3, 1).reshape(-1, padded.shape[-1], 3)
+        quality = int(self.rng.integers(70, 99))
+        buffer = io.BytesIO()
+        Image.fromarray(tall.to(torch.uint8).numpy()).save(
+            buffer, "jpeg", quality=quality, subsampling=2 if self.rng.random() < 0.75 else 0
+        )
+        decoded = torch.from_numpy(np.array(Image.open(buffer)))
+        decoded = decoded.view(count, *padded.shape[2:], 3)[:, dy : dy + height, dx : dx + width]
+        return decoded.permute(0, 3, 1, 2).float() / 255
+
+    def _scale(self, chance: float, low: float, high: float) -> float:
+        return float(self.rng.uniform(low, high)) if self.rng.random() < chance else 1.0
+
+    def _normal(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+    def _uniform(self, count: int, low: float, high: float) -> Tensor:
+        return torch.rand((count, 1, 1, 1), generator=self.generator) * (high - low) + low
+
+    def _log_uniform(self, count: int, low: float, high: float) -> Tensor:
+        return torch.exp(self._uniform(count, float(np.log(low)), float(np.log(high))))
+
+
+WHITE_BALANCE = ((1.4, 2.4), (1.0, 1.0), (1.3, 2.1))
+"""Gains of red, green and blue that daylight and tungsten white balance use."""
+
+
+def _mosaic(planes: Tensor) -> Tensor:
+    """(N, 3, H, W) to (N, 1, H, W): what an RGGB sensor would sample."""
+    out = planes[:, 1:2].clone()
+    out[..., ::2, ::2] = planes[:, :1, ::2, ::2]
+    out[..., 1::2, 1::2] = planes[:, 2:, 1::2, 1::2]
+    return out
+
+
+def _demosaic(raw: Tensor) -> Tensor:
+    """Bilinear interpolation of an RGGB mosaic (N, 1, H, W) to (N, 3, H, W)."""
+    red, green, blue = torch.zeros_like(raw), raw.clone(), torch.zeros_like(raw)
+    red[..., ::2, ::2] = raw[..., ::2, ::2]
+    blue[..., 1::2, 1::2] = raw[..., 1::2, 1::2]
+    green[..., ::2, ::2] = 0
+    green[..., 1::2, 1::2] = 0
+    padded = F.pad(green, (1, 1, 1, 1), mode="reflect")
+    around = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
+    around = around + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+    return torch.cat([_tent(red), green + 0.25 * around, _tent(blue)], 1)
+
+
+def _tent(sparse: Tensor) -> Tensor:
+    padded = F.pad(sparse, (1, 1, 1, 1), mode="reflect")
+    rows = padded[..., 1:-1, :] + 0.5 * (padded[..., :-2, :] + padded[..., 2:, :])
+    return rows[..., 1:-1] + 0.5 * (rows[..., :-2] + rows[..., 2:])
+
+
+def _mix_channels(noise: Tensor, amount: Tensor) -> Tensor:
+    """A camera colour matrix: each channel minus some of the others, rows summing to one."""
+    return noise * (1 + 1.5 * amount) - amount * noise.sum(1, keepdim=True) * 0.5
+
+
+def _resize(picture: Tensor, scale: float) -> Tensor:
+    side = [max(8, round(s / scale)) for s in picture.shape[-2:]]
+    side = [s + s % 2 for s in side]  # whole mosaic cells
+    return F.interpolate(picture, side, mode="bilinear", align_corners=False)
+
+
+def _blur(picture: Tensor, radius: int, passes: int) -> Tensor:
+    """`passes` box blurs of side 2 radius + 1, which keep the mean."""
+    for _ in range(passes):
+        padded = F.pad(picture, (radius,) * 4, mode="reflect")
+        size = 2 * radius + 1
+        rows = sum(padded[..., i : i + picture.shape[-2], :] for i in range(size))
+        assert isinstance(rows, Tensor)
+        total = sum(rows[..., i : i + picture.shape[-1]] for i in range(size))
+        assert isinstance(total, Tensor)
+        picture = total / size**2
+    return picture
+
+
+def statistics(noise: Tensor) -> dict[str, float]:
+    """What distinguishes real camera noise from white noise.
+
+    Args:
+        noise: (N, 3, H, W) residuals, noisy minus clean.
+
+    Returns:
+        Standard deviation in levels of 255; correlation at lags 1 to 4 of luma (`luma1`..) and
+        chroma (`chroma1`..); `red_green`, their correlation; `kurtosis` (3 for a Gaussian).
+        Averages over patches.
+    """
+    noise = noise - noise.mean((2, 3), keepdim=True)
+    luma = noise.mean(1, keepdim=True)
+    chroma = torch.cat([noise[:, :1] - noise[:, 1:2], noise[:, 2:] - noise[:, 1:2]], 1)
+    result = {"sigma": float(noise.std((1, 2, 3)).mean() * 255)}
+    for name, plane in (("luma", luma), ("chroma", chroma)):
+        power = plane.square().mean((1, 2, 3)).clamp(min=1e-12)
+        for lag in range(1, 5):
+            across = (plane[..., lag:] * plane[..., :-lag]).mean((1, 2, 3)) / power
+            down = (plane[..., lag:, :] * plane[..., :-lag, :]).mean((1, 2, 3)) / power
+            result[f"{name}{lag}"] = float((across + down).mean() / 2)
+    red, green = noise[:, 0], noise[:, 1]
+    joint = (red * green).mean((1, 2)) / (red.std((1, 2)) * green.std((1, 2)) + 1e-9)
+    result["red_green"] = float(joint.mean())
+    fourth = noise.pow(4).mean((1, 2, 3)) / noise.square().mean((1, 2, 3)).square().clamp(min=1e-18)
+    result["kurtosis"] = float(fourth.median())
+    return result
