@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def test_metadata_of_the_samples() -> None:
         exif = valley.getexif()
         assert exif[0x010F] == "Samplecam"
         assert exif.get_ifd(0x8769)[0x8827] == 1600
+        assert exif.get_ifd(0x8769)[0x829A] == Fraction(1, 250)
         assert exif.get_ifd(0x8825)[1] == "N"
         assert valley.info["icc_profile"] == make.icc_profile()
     with Image.open(HERE / FILES["poster"]) as poster:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import IFDRational
 
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -124,7 +125,9 @@ def exif(shot: Shot) -> Image.Exif:
     data = Image.Exif()
     data.update({0x010F: "Samplecam", 0x0110: "SC-1 Mark II", 0x0112: shot.orientation})
     data[0x0132] = "2024:01:02 21:43:05"
-    data.get_ifd(0x8769).update({0x829A: shot.seconds, 0x8827: shot.iso, 0x829D: (28, 10)})
+    data.get_ifd(0x8769).update(
+        {0x829A: IFDRational(*shot.seconds), 0x8827: shot.iso, 0x829D: IFDRational(28, 10)}
+    )
     if shot.scene is valley:
         place = {1: "N", 2: (46.0, 33.0, 12.5), 3: "E", 4: (8.0, 1.0, 44.0), 6: 1270.0}
         data.get_ifd(0x8825).update(place)
