@@ -93,7 +93,9 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
             continue  # cards are additive: an older program ignores what it does not know
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
             raise ModelError(f"the model card's {key!r} has the wrong kind of value", path=path)
-        values[key] = tuple(float(v) for v in value) if key == "sigma_range" else value
+        values[key] = value
+    if "sigma_range" in values:
+        values["sigma_range"] = tuple(float(v) for v in values["sigma_range"])
     card = ModelCard(**values)
     if not (card.channels in (1, 3) and card.stride >= 1 and card.overlap >= 0):
         raise ModelError("the model card's channels, stride or overlap is impossible", path=path)
@@ -106,7 +108,9 @@ def load(folder: Path) -> ModelCard:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ModelError("no model card here", path=path, hint="`denoisetool models list`") from error
+        raise ModelError(
+            "no model card here", path=path, hint="`denoisetool models list`"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"the model card cannot be read: {error}", path=path) from error
     return parse(text, path)

@@ -17,7 +17,7 @@ class Metadata:
     """What travels beside the pixels, as raw bytes wherever the format allows it.
 
     Attributes:
-        exif: TIFF-structured EXIF block without the `Exif\\0\\0` prefix.
+        exif: TIFF-structured EXIF block without its six-byte JPEG prefix.
         icc: ICC profile.
         xmp: XMP packet.
         iptc: Photoshop/IPTC resource block as the format stores it.
@@ -81,5 +81,6 @@ class Photo:
     @property
     def peak(self) -> float:
         """The sample value that stands for white: 255, 65535 or 1.0."""
-        dtype = self.pixels.dtype
-        return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+        if self.pixels.dtype == np.uint8:
+            return 255.0
+        return 65535.0 if self.pixels.dtype == np.uint16 else 1.0

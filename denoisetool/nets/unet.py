@@ -26,7 +26,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) to the same shape."""
-        return x + self.second(self.relu(self.first(x)))
+        change: Tensor = self.second(self.relu(self.first(x)))
+        return x + change
 
 
 class UNet(nn.Module):

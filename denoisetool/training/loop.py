@@ -46,9 +46,8 @@ class Trainer:
         self.recipe, self.images, self.folder = recipe, images, folder
         self.device = torch.device(device)
         torch.manual_seed(recipe.seed)
-        self.net = nets.build(recipe.net, recipe.net_args).to(
-            self.device, memory_format=torch.channels_last
-        )
+        self.net = nets.build(recipe.net, recipe.net_args).to(self.device)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.average.load_state_dict(self.net.state_dict())
         self.optimizer = torch.optim.AdamW(
@@ -101,7 +100,8 @@ class Trainer:
             self.optimizer.step()
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
-            mine, current = list(self.average.parameters()), list(self.net.parameters())
+            mine: list[Tensor] = list(self.average.parameters())
+            current: list[Tensor] = list(self.net.parameters())
             torch._foreach_lerp_(mine, current, 1 - decay)
         return quality.detach()
 

@@ -1,0 +1,207 @@
+"""Photo to photo: tiles through the engine, noise blended, colour locked, noise subtracted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisetool import color, metrics, noise, tiling
+from denoisetool.engine import OutOfMemoryError
+from denoisetool.errors import ImplausibleResult
+from denoisetool.modelcard import ModelCard
+from denoisetool.photo import Photo, Pixels
+
+Float = npt.NDArray[np.float32]
+IMPLAUSIBLE_RMS = 0.35
+"""Rms noise of a tile beyond which the result is taken for nonsense: white noise with a standard
+deviation of 90 of 255, far beyond what any camera makes."""
+SMALLEST_TILE = 256
+COARSE = 16
+
+
+class NoiseEstimator(Protocol):
+    """What the denoiser needs of an engine; tests put fakes here.
+
+    Attributes:
+        card: the model's card.
+        batch: how many tiles it wants at once.
+    """
+
+    card: ModelCard
+    batch: int
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        """Noise of float32 (h, w, C) tiles. Raises OutOfMemoryError."""
+        ...
+
+    def exact_noise(self, tile: Float) -> Float:
+        """The same for one tile in the most careful arithmetic."""
+        ...
+
+    def tile_side(self) -> int:
+        """Side of a tile that fits into the free memory now."""
+        ...
+
+
+@dataclass(slots=True)
+class Report:
+    """What denoising did to one photo.
+
+    Attributes:
+        noise: rms of the noise that was found, in levels of 255.
+        shift_mean: CIEDE2000 between the 16 x 16-boxed pictures before and after, mean.
+        shift_p95: the same, 95th percentile.
+        changed: whether any sample changed.
+        notes: sentences about what had to be done otherwise than planned.
+    """
+
+    noise: float = 0.0
+    shift_mean: float = 0.0
+    shift_p95: float = 0.0
+    changed: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Denoiser:
+    """Takes the noise out of photos with one engine and one set of wishes.
+
+    Attributes:
+        engine: estimates the noise of tiles.
+        strength: 0..2; the second unit is a second pass over the result of the first.
+        luma: 0..1, share of the brightness noise to remove.
+        chroma: 0..1, share of the colour noise to remove.
+        color_lock: whether coarse colour is held (see color.py).
+        tile: tile side in pixels, None for what the free memory suggests.
+        fallback: makes an engine for a photo that the first one has no memory for.
+        second: that engine, once it was needed.
+    """
+
+    engine: NoiseEstimator
+    strength: float = 1.0
+    luma: float = 1.0
+    chroma: float = 1.0
+    color_lock: bool = True
+    tile: int | None = None
+    fallback: Callable[[], NoiseEstimator] | None = None
+    second: NoiseEstimator | None = None
+
+    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
+        """Take the noise out of `photo`, in place (its pixels; alpha is never touched).
+
+        Args:
+            photo: the photo; its pixels are changed.
+            progress: called with the share of the photo done so far, 0..1.
+
+        Raises:
+            ImplausibleResult: the model gives nonsense for this photo, in float32 too.
+        """
+        report = Report()
+        if self.strength == 0 or self.luma == self.chroma == 0:
+            return report
+        before = metrics.box_reduce(photo.pixels, COARSE)
+        passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
+        for number, strength in enumerate(passes):
+            found = self._estimate(photo, report, progress, number, len(passes))
+            if self.color_lock:
+                color.lock(found)
+            if number == 0:
+                report.noise = noise.rms(found) * 255
+            changed = noise.subtract(
+                photo.pixels, found, photo.peak,
+                strength=strength, luma=self.luma, chroma=self.chroma,
+            )  # fmt: skip
+            report.changed = report.changed or changed
+        if report.changed:
+            after = metrics.box_reduce(photo.pixels, COARSE)
+            report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
+        return report
+
+    def _estimate(
+        self, photo: Photo, report: Report, progress: Callable[[float], None] | None,
+        number: int, passes: int,
+    ) -> color.Half:  # fmt: skip
+        """The whole picture's noise, (H, W, C) float16; halves the tile, then changes engine."""
+        engine = self.engine
+        side = self.tile or engine.tile_side()
+        while True:
+            try:
+                return self._blended(engine, photo, side, report, progress, number, passes)
+            except (OutOfMemoryError, MemoryError):
+                if side // 2 >= SMALLEST_TILE:
+                    side //= 2
+                    report.notes.append(f"memory ran out; tiles of {side} pixels were used")
+                elif self.fallback is not None and engine is self.engine:
+                    self.second = engine = self.second or self.fallback()
+                    side = self.tile or engine.tile_side()
+                    report.notes.append("the device's memory ran out; done on the CPU instead")
+                else:
+                    raise ImplausibleResult(
+                        "not enough memory for even the smallest tile",
+                        hint="close other programs, or give a small --tile",
+                    ) from None
+
+    def _blended(
+        self, engine: NoiseEstimator, photo: Photo, side: int, report: Report,
+        progress: Callable[[float], None] | None, number: int, passes: int,
+    ) -> color.Half:  # fmt: skip
+        card = engine.card
+        layout = (photo.height, photo.width, side, card.overlap, card.stride)
+        total = np.zeros(photo.pixels.shape, np.float16)
+        tiles, count, done = tiling.plan(*layout), tiling.count(*layout), 0
+        while part := list(islice(tiles, engine.batch)):
+            inputs = [self._window(photo.pixels, tile, photo.peak, card) for tile in part]
+            for tile, given, found in zip(part, inputs, engine.noise(inputs), strict=True):
+                tiling.blend(total, self._checked(engine, given, found, report, photo), tile)
+            done += len(part)
+            if progress is not None:
+                progress((number + done / count) / passes)
+        return total
+
+    def _window(self, pixels: Pixels, tile: tiling.Tile, peak: float, card: ModelCard) -> Float:
+        window = tiling.extract(pixels, tile, peak)
+        if window.shape[2] == card.channels:
+            return window
+        if card.channels == 3:
+            return np.repeat(window, 3, axis=2)
+        return np.asarray(window.mean(2, keepdims=True, dtype=np.float32))
+
+    def _checked(
+        self, engine: NoiseEstimator, given: Float, found: Float, report: Report, photo: Photo
+    ) -> Float:
+        """A tile's noise with the photo's channels, redone in float32 where it is nonsense."""
+        if not plausible(found):
+            found = engine.exact_noise(given)
+            if not plausible(found):
+                raise ImplausibleResult(
+                    f"model {engine.card.name!r} gives non-finite or absurd values for this photo",
+                    hint="try another --model; please report it with the photo",
+                )
+            note = "a part was redone in fp32 after an implausible result"
+            if note not in report.notes:
+                report.notes.append(note)
+        if found.shape[2] == photo.channels:
+            return found
+        if photo.channels == 1:
+            return np.asarray(found.mean(2, keepdims=True, dtype=np.float32))
+        return np.repeat(found, 3, axis=2)
+
+
+def plausible(found: Float) -> bool:
+    """Whether a tile's noise is finite and no larger than noise can be."""
+    power = float(np.vdot(found, found)) / max(1, found.size)
+    return bool(power <= IMPLAUSIBLE_RMS**2)  # NaN and infinity fail the comparison
+
+
+def _shift(before: Float, after: Float, peak: float) -> tuple[float, float]:
+    labs = [
+        metrics.srgb_to_lab(np.clip(np.repeat(c, 3, 2) if c.shape[2] == 1 else c, 0, peak) / peak)
+        for c in (before, after)
+    ]
+    difference = metrics.ciede2000(labs[0], labs[1])
+    return float(difference.mean()), float(np.percentile(difference, 95))

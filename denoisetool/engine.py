@@ -1,0 +1,377 @@
+"""Running a net: device, precision, memory. The only inference module that imports torch.
+
+torch itself is imported when an engine is made, not when this module is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisetool import nets
+from denoisetool.errors import DeviceError, ModelError
+from denoisetool.modelcard import WEIGHTS_FILE, ModelCard
+
+if TYPE_CHECKING:
+    import torch
+
+Float = npt.NDArray[np.float32]
+
+AGREEMENT = 0.5 / 255
+"""Largest rms difference from float32 on the probe at which a shorter precision is used."""
+CPU_TILE, GPU_TILE = 1536, 1536
+"""Sides beyond which a larger tile saves less context than it costs in cache misses and memory."""
+MEMORY_SHARE = 0.25
+"""Share of the free memory that one batch of tiles may take."""
+BYTES_PER_PIXEL = 320
+"""Peak memory of a net per pixel of a tile in float32, measured on the shipped nets, rounded up."""
+
+
+class OutOfMemoryError(Exception):
+    """One tile alone does not fit into the device's memory; take a smaller one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where and how to compute, and why.
+
+    Attributes:
+        device: torch device name, such as `cpu` or `cuda:0`.
+        precision: `fp32`, `bf16` or `fp16`.
+        reason: half a sentence for people.
+    """
+
+    device: str
+    precision: str
+    reason: str
+
+
+class Engine:
+    """A net on a device: noisy tiles in, their noise out.
+
+    Args:
+        card: the model's card.
+        folder: the model's folder.
+        device: `auto`, or a device that must be there.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        cache: folder in which the precision probe's verdict is kept, or None.
+
+    Attributes:
+        card: the model's card.
+        choice: device, precision and reason.
+        batch: how many tiles are computed at once; halved when memory runs out.
+
+    Raises:
+        DeviceError: the named device or precision is not available here.
+        ModelError: the weights do not fit the card.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        folder: Path,
+        device: str = "auto",
+        precision: str = "auto",
+        cache: Path | None = None,
+    ) -> None:
+        import torch
+
+        self._torch = torch
+        self.card = card
+        name, why = pick_device(device)
+        self._device = torch.device(name)
+        self._exact = _load(card, folder / WEIGHTS_FILE).to(self._device)
+        self._exact.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._net = self._exact
+        chosen, because = self._pick_precision(precision, cache)
+        self.choice = Choice(name, chosen, f"{why}; {because}")
+        if chosen != "fp32":
+            self._net = self._converted(chosen)
+        self.batch = 1 if name == "cpu" else 4
+
+    # -- running -------------------------------------------------------------------------------
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        """Estimate the noise of tiles of one shape.
+
+        Args:
+            tiles: float32 (h, w, C) in [0, 1], sides multiples of the card's stride.
+
+        Returns:
+            Noise, float32 (h, w, C) each, in the same order.
+
+        Raises:
+            OutOfMemoryError: a single tile is too much.
+        """
+        return self._run(tiles, self._net)
+
+    def exact_noise(self, tile: Float) -> Float:
+        """`noise` of one tile in float32, for when the fast arithmetic gave nonsense."""
+        return self._run([tile], self._exact)[0]
+
+    def _run(self, tiles: list[Float], net: torch.nn.Module) -> list[Float]:
+        results: list[Float] = []
+        while len(results) < len(tiles):
+            part = tiles[len(results) : len(results) + self.batch]
+            try:
+                results.extend(self._forward(part, net))
+            except (MemoryError, RuntimeError) as error:
+                if not self._is_out_of_memory(error):
+                    raise
+                self._release()
+                if len(part) == 1:
+                    raise OutOfMemoryError from error
+                self.batch = max(1, len(part) // 2)
+        return results
+
+    def _forward(self, tiles: list[Float], net: torch.nn.Module) -> list[Float]:
+        torch = self._torch
+        stacked = tiles[0][None] if len(tiles) == 1 else np.stack(tiles)
+        with torch.inference_mode():
+            x = torch.from_numpy(stacked).permute(0, 3, 1, 2)  # already channels last in memory
+            noise = net(x.to(self._device)).float().permute(0, 2, 3, 1).contiguous().cpu()
+        return list(noise.numpy())
+
+    def _is_out_of_memory(self, error: Exception) -> bool:
+        if isinstance(error, (MemoryError, self._torch.OutOfMemoryError)):
+            return True
+        text = str(error).lower()
+        return "out of memory" in text or "can't allocate memory" in text
+
+    def _release(self) -> None:
+        if self._device.type == "cuda":
+            self._torch.cuda.empty_cache()
+
+    def on_cpu(self, folder: Path) -> Engine:
+        """The same model on the CPU, for the photo that no other memory can hold."""
+        return Engine(self.card, folder, "cpu", "fp32")
+
+    # -- choices -------------------------------------------------------------------------------
+
+    def tile_side(self, budget: float | None = None) -> int:
+        """A tile side in pixels for which the memory that is free now suffices.
+
+        Args:
+            budget: bytes to go by instead of the free memory.
+        """
+        if budget is None:
+            budget = self._free_memory() * MEMORY_SHARE / self.batch
+        size = 4 if self.choice.precision == "fp32" else 2
+        side = int((budget / (BYTES_PER_PIXEL * size / 4)) ** 0.5)
+        limit = CPU_TILE if self._device.type == "cpu" else GPU_TILE
+        return max(128, min(limit, side // 16 * 16))
+
+    def _free_memory(self) -> float:
+        if self._device.type == "cuda":
+            return float(self._torch.cuda.mem_get_info(self._device)[0])
+        return free_memory()
+
+    def _pick_precision(self, wanted: str, cache: Path | None) -> tuple[str, str]:
+        torch = self._torch
+        if wanted == "fp32":
+            return wanted, "fp32 as asked"
+        if self._device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            candidate = wanted if wanted != "auto" else ("bf16" if native else "fp16")
+        else:
+            candidate = wanted if wanted != "auto" else "bf16"
+        if candidate == "fp16" and self._device.type == "cpu":
+            raise DeviceError("fp16 is not for CPUs", hint="use --precision bf16, fp32 or auto")
+        if wanted != "auto":
+            difference = self._probe(candidate)[0]
+            if not difference <= AGREEMENT:
+                raise DeviceError(
+                    f"{wanted} on {self._device} is off by {difference * 255:.2f} levels on the"
+                    " probe picture",
+                    hint="use --precision auto or fp32",
+                )
+            return wanted, f"{wanted} as asked"
+        key = self._probe_key(candidate)
+        verdict = _recall(cache, key)
+        if verdict is None:
+            difference, speedup = self._probe(candidate)
+            agrees = difference <= AGREEMENT
+            if agrees and speedup > 1.15:
+                verdict = f"{candidate}: agrees with fp32 to {difference * 255:.2f} levels"
+            elif agrees:
+                verdict = f"fp32: {candidate} is not faster here"
+            else:
+                verdict = f"fp32: {candidate} is off by {difference * 255:.2f} levels"
+            _remember(cache, key, verdict)
+        return verdict.partition(":")[0], verdict.replace(":", "", 1)
+
+    def _probe(self, precision: str) -> tuple[float, float]:
+        """(rms difference from float32, how many times as fast) on a small noisy picture."""
+        rng = np.random.default_rng(0)
+        rows, columns = np.mgrid[0:1:256j, 0:1:256j]
+        picture = np.stack([rows, columns, (rows + columns) / 2], 2)[..., : self.card.channels]
+        picture = picture + rng.normal(0, 15 / 255, picture.shape)
+        tile = np.clip(picture, 0, 1).astype(np.float32)
+        short = self._converted(precision)
+        self.batch = 1
+        try:
+            exact, quick = self._forward([tile], self._exact)[0], self._forward([tile], short)[0]
+        except RuntimeError as error:  # an operation this device lacks in this precision
+            if self._is_out_of_memory(error):
+                raise
+            return float("inf"), 0.0
+        difference = float(np.sqrt(np.mean((exact - quick) ** 2)))
+        times = []
+        for net in (self._exact, short):
+            best = float("inf")
+            for _ in range(3):
+                start = time.perf_counter()
+                self._forward([tile], net)
+                best = min(best, time.perf_counter() - start)
+            times.append(best)
+        return difference, times[0] / times[1]
+
+    def _probe_key(self, precision: str) -> str:
+        torch = self._torch
+        if self._device.type == "cuda":
+            chip = torch.cuda.get_device_name(self._device)
+        else:
+            chip = f"{platform.machine()} {_cpu_flags()} {torch.get_num_threads()}"
+        parts = (torch.__version__, self._device.type, chip, precision, self.card.weights_sha256)
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
+
+    def _converted(self, precision: str) -> torch.nn.Module:
+        torch = self._torch
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+        net = nets.build(self.card.net, self.card.net_args)
+        net.load_state_dict(self._exact.state_dict())
+        net = net.to(self._device, dtype).eval()
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net
+
+
+def pick_device(wanted: str) -> tuple[str, str]:
+    """The torch device for `--device`, and why.
+
+    Raises:
+        DeviceError: a device was named that this machine or this build of torch does not have.
+    """
+    import torch
+
+    available = devices()
+    if wanted == "auto":
+        best = next(iter(available))
+        names = {"cuda": "an NVIDIA or AMD GPU was found", "mps": "an Apple GPU was found",
+                 "xpu": "an Intel GPU was found", "cpu": "no supported GPU was found"}  # fmt: skip
+        return available[best], names[best]
+    if wanted not in available:
+        build = f"this is torch {torch.__version__}"
+        raise DeviceError(
+            f"no {wanted} device is available here ({build})",
+            hint=f"available: {', '.join(available)}; or use --device auto",
+        )
+    return available[wanted], "as asked"
+
+
+def devices() -> dict[str, str]:
+    """Devices that are here, best first: kind to torch name."""
+    import torch
+
+    found = {}
+    if torch.cuda.is_available():
+        found["cuda"] = "cuda:0"
+    if torch.backends.mps.is_available():
+        found["mps"] = "mps"
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        found["xpu"] = "xpu:0"
+    found["cpu"] = "cpu"
+    return found
+
+
+def free_memory() -> float:
+    """Bytes of memory that can be had without swapping; a cautious guess where nobody tells.
+
+    A control group's limit counts when it is lower than the machine's.
+    """
+    free = 4e9
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = float(line.split()[1]) * 1024
+    except OSError:
+        return free
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = (group / "memory.current").read_text(encoding="ascii").strip()
+        if limit != "max":
+            free = min(free, float(limit) - float(used))
+    except (OSError, ValueError):
+        pass
+    return max(free, 64e6)
+
+
+def _load(card: ModelCard, path: Path) -> torch.nn.Module:
+    """The net of `card` with the weights at `path`, float32, ready for inference."""
+    import safetensors
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except FileNotFoundError as error:
+        raise ModelError("the model's weights are missing", path=path) from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(
+            f"the model's weights cannot be read: {error}", path=path, hint="install it again"
+        ) from error
+    net = nets.build(card.net, card.net_args)
+    try:
+        net.load_state_dict({key: value.float() for key, value in weights.items()})
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ModelError(f"the weights do not fit the model card: {first}", path=path) from error
+    return net.eval()
+
+
+def _cpu_flags() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return hashlib.sha256(line.encode()).hexdigest()[:12]
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _recall(cache: Path | None, key: str) -> str | None:
+    if cache is None:
+        return None
+    try:
+        known: Any = json.loads((cache / "precision.json").read_text(encoding="utf-8"))
+        verdict = known.get(key)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return verdict if isinstance(verdict, str) else None
+
+
+def _remember(cache: Path | None, key: str, verdict: str) -> None:
+    """Keep the verdict; a cache that cannot be written costs a second at the next start."""
+    if cache is None:
+        return
+    path = cache / "precision.json"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        known[key] = verdict
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(known), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        pass

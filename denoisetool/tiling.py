@@ -1,0 +1,181 @@
+"""Cutting a picture into overlapping tiles, and blending what comes back without a seam.
+
+Tiles start on multiples of the net's stride and carry a margin of real context on every side, so
+that a net whose influence ends within the margin gives exactly what the whole picture would give.
+Only the inner part of a tile counts; neighbours share a short ramp there, with weights that sum to
+one. At the picture's borders there is no ramp, and the context is the picture reflected.
+
+What is blended is the *noise*, never the picture: an identity model returns its input exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisetool.photo import Pixels
+
+Float = npt.NDArray[np.float32]
+RAMP = 16
+"""Pixels over which two neighbouring tiles are cross-faded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One tile along one axis, in picture coordinates.
+
+    Attributes:
+        start, stop: the window the net sees; it may reach beyond the picture (reflected there).
+        inner_start, inner_stop: the part that counts, inside the picture.
+        fade_in, fade_out: length in pixels of the ramp at either end of the inner part.
+    """
+
+    start: int
+    stop: int
+    inner_start: int
+    inner_stop: int
+    fade_in: int
+    fade_out: int
+
+    def weights(self) -> Float:
+        """Weight of each inner pixel, float32 (inner_stop - inner_start,), in (0, 1]."""
+        weights = np.ones(self.inner_stop - self.inner_start, np.float32)
+        if self.fade_in:
+            weights[: self.fade_in] = ramp(self.fade_in)
+        if self.fade_out:
+            weights[-self.fade_out :] = 1 - ramp(self.fade_out)
+        return weights
+
+
+def ramp(length: int) -> Float:
+    """`length` values rising linearly inside (0, 1); 1 - ramp is the neighbour's, exactly."""
+    return ((np.arange(length, dtype=np.float32) + 0.5) / length).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of the picture: a span of rows and one of columns."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the window, multiples of the stride."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+def spans(length: int, tile: int, margin: int, stride: int) -> list[Span]:
+    """Cut an axis of `length` pixels into windows of at most `tile` pixels.
+
+    Args:
+        length: pixels, at least 1.
+        tile: largest window in pixels; raised to the least that `margin` and `stride` allow.
+        margin: context on each inner side of a window that does not count.
+        stride: windows start on multiples of it and have multiples of it as lengths.
+
+    Returns:
+        Spans in order; their weights sum to one at every pixel.
+    """
+    border = stride  # reflected context at the picture's own borders
+    margin = -(-margin // stride) * stride
+    total = -(-(length + 2 * border) // stride) * stride
+    shared = 2 * margin + -(-RAMP // stride) * stride
+    tile = max(tile // stride * stride, shared + 2 * (-(-RAMP // stride) + 1) * stride)
+    if total <= tile:
+        return [Span(-border, total - border, 0, length, 0, 0)]
+    count = -(-(total - shared) // (tile - shared))
+    even = -(-(total + (count - 1) * shared) // count)
+    tile = -(-even // stride) * stride  # equal windows: one shape for the engine to prepare
+    step = (total - tile) / (count - 1) / stride
+    starts = [int(i * step) * stride - border for i in range(count)]
+    result = []
+    for i, start in enumerate(starts):
+        stop = start + tile
+        inner_start, inner_stop, fade_in, fade_out = 0, length, 0, 0
+        if i:
+            inner_start, fade_in = _meeting(starts[i - 1] + tile, start)
+        if i + 1 < count:
+            following, fade_out = _meeting(stop, starts[i + 1])
+            inner_stop = following + fade_out
+        result.append(Span(start, stop, inner_start, inner_stop, fade_in, fade_out))
+    return result
+
+
+def _meeting(stop: int, start: int) -> tuple[int, int]:
+    """Where the ramp between a window ending at `stop` and one starting at `start` lies."""
+    return (stop + start - RAMP) // 2, RAMP
+
+
+def plan(height: int, width: int, tile: int, margin: int, stride: int) -> Iterator[Tile]:
+    """Tiles of a picture, row by row.
+
+    Args:
+        height: rows of the picture.
+        width: columns of the picture.
+        tile: largest side of a window in pixels.
+        margin: context in pixels on every inner side, from the model card's overlap.
+        stride: the model card's stride.
+    """
+    columns = spans(width, tile, margin, stride)
+    for rows in spans(height, tile, margin, stride):
+        for column in columns:
+            yield Tile(rows, column)
+
+
+def count(height: int, width: int, tile: int, margin: int, stride: int) -> int:
+    """How many tiles `plan` will give."""
+    return len(spans(height, tile, margin, stride)) * len(spans(width, tile, margin, stride))
+
+
+def extract(pixels: Pixels, tile: Tile, peak: float) -> Float:
+    """The tile's window as float32 (h, w, C), `pixels` divided by `peak` and clipped to [0, 1].
+
+    What reaches beyond the picture is reflected (without repeating the border pixel).
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = tile.rows, tile.columns
+    inside = rows.start >= 0 and rows.stop <= height and columns.start >= 0
+    window: Pixels
+    if inside and columns.stop <= width:
+        window = pixels[rows.start : rows.stop, columns.start : columns.stop]
+    else:
+        y = _reflected(rows.start, rows.stop, height)
+        x = _reflected(columns.start, columns.stop, width)
+        window = pixels[y[:, None], x[None, :]]
+    out = np.multiply(window, np.float32(1 / peak), dtype=np.float32)
+    return np.clip(out, 0, 1, out=out)
+
+
+def _reflected(start: int, stop: int, length: int) -> npt.NDArray[np.intp]:
+    index = np.arange(start, stop)
+    if length == 1:
+        return np.zeros_like(index)
+    period = 2 * (length - 1)
+    index = np.abs(index) % period
+    return np.where(index < length, index, period - index)
+
+
+def blend(total: npt.NDArray[np.float16], noise: Float, tile: Tile) -> None:
+    """Add a tile's noise to the picture's, weighted so that overlapping tiles sum to one.
+
+    Args:
+        total: float16 (H, W, C) that starts as zeros; changed in place. Half precision keeps a
+            100 MP photo at 0.6 GB and is exact to a 2000th of the noise itself.
+        noise: float32 (h, w, C) for the tile's whole window.
+        tile: where it belongs.
+    """
+    rows, columns = tile.rows, tile.columns
+    part = noise[
+        rows.inner_start - rows.start : rows.inner_stop - rows.start,
+        columns.inner_start - columns.start : columns.inner_stop - columns.start,
+    ]
+    target = total[rows.inner_start : rows.inner_stop, columns.inner_start : columns.inner_stop]
+    if not (rows.fade_in or rows.fade_out or columns.fade_in or columns.fade_out):
+        target[...] = part
+        return
+    weights = rows.weights()[:, None, None] * columns.weights()[None, :, None]
+    target += (part * weights).astype(np.float16)

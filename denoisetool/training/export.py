@@ -1,0 +1,116 @@
+"""From a checkpoint to a model folder: float16 safetensors, card, recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomlkit
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from denoisetool import nets
+from denoisetool.errors import ModelError
+from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
+from denoisetool.nets.unet import UNet, kmac_per_pixel
+from denoisetool.training import args
+from denoisetool.training.loop import CHECKPOINT
+
+SEEN = 0.1 / 255
+"""Influence below this, a tenth of a level, does not count towards the tiles' context."""
+
+
+def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[str, Any]]) -> Path:
+    """Write the averaged weights of a run as a model folder.
+
+    Args:
+        run: folder with the checkpoint.
+        recipe_path: the recipe that was trained; copied beside the weights.
+        folder: the model folder, made if need be.
+        training_data: what it was trained on: tables with name, licence and photos.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        ModelError: there is no checkpoint, or it is of another net than the recipe's.
+    """
+    recipe = args.load(recipe_path)
+    try:
+        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError("no checkpoint here", path=run, hint="train first") from error
+    net = nets.build(recipe.net, recipe.net_args)
+    assert isinstance(net, UNet)
+    try:
+        net.load_state_dict(state["average"])
+    except RuntimeError as error:
+        raise ModelError("the checkpoint does not fit the recipe's net", path=run) from error
+    net.eval()
+    weights = {key: value.half().contiguous() for key, value in net.state_dict().items()}
+    net.load_state_dict({key: value.float() for key, value in weights.items()})
+    data = save(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    if recipe_path.resolve() != (folder / RECIPE_FILE).resolve():
+        shutil.copyfile(recipe_path, folder / RECIPE_FILE)
+    stride = net.stride
+    card: dict[str, Any] = {
+        "card_version": CARD_VERSION,
+        "name": recipe.name,
+        "title": recipe.title,
+        "net": recipe.net,
+        "net_args": recipe.net_args,
+        "channels": recipe.net_args.get("channels", 3),
+        "stride": stride,
+        "receptive_radius": net.receptive_radius,
+        "overlap": -(-effective_radius(net) // stride) * stride,
+        "sigma_range": [0.0, 55.0],
+        "color_space": "sRGB",
+        "kmac_per_pixel": round(kmac_per_pixel(net), 2),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+        "licence": "Apache-2.0",
+        "provenance": {
+            "recipe": RECIPE_FILE,
+            "seed": recipe.seed,
+            "steps": state["step"],
+            "pixels": state["pixels"],
+            "torch": str(torch.__version__),
+        },
+        "training_data": training_data,
+    }
+    previous = folder / CARD_FILE
+    if previous.exists():
+        scores = tomlkit.parse(previous.read_text(encoding="utf-8")).get("scores")
+        if scores is not None:
+            card["scores"] = scores
+    previous.write_text(tomlkit.dumps(card), encoding="utf-8")
+    return folder
+
+
+def effective_radius(net: nn.Module, side: int = 512) -> int:
+    """Pixels beyond which nothing changes the middle of a noisy picture by a tenth of a level.
+
+    Half a picture is replaced by other noise on another grey; the columns of the untouched half
+    whose result moves by more than `SEEN` count. The largest of several noise levels is taken.
+    """
+    rng = np.random.default_rng(0)
+    radius = 0
+    for sigma in (5, 25, 50):
+        first = 0.5 + rng.normal(0, sigma / 255, (1, 3, side, side))
+        second = first.copy()
+        second[..., side // 2 :] = 0.8 + rng.normal(0, sigma / 255, (1, 3, side, side // 2))
+        with torch.inference_mode():
+            outputs: list[Tensor] = [
+                net(torch.from_numpy(p).float().clamp(0, 1)) for p in (first, second)
+            ]
+        moved = (outputs[0] - outputs[1]).abs().amax((0, 1, 2))[: side // 2] > SEEN
+        columns = torch.nonzero(moved)
+        if len(columns):
+            radius = max(radius, side // 2 - int(columns.min()))
+    return radius

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoisetool import color
+
+
+def _cell_means(noise: color.Half, side: int) -> color.Float:
+    height, width = (s // side * side for s in noise.shape[:2])
+    cut = noise[:height, :width].astype(np.float32)
+    return np.asarray(cut.reshape(height // side, side, width // side, side, -1).mean((1, 3)))
+
+
+def _white(shape: tuple[int, int, int], sigma: float) -> color.Float:
+    return np.random.default_rng(0).normal(0, sigma, shape).astype(np.float32)
+
+
+def test_honest_white_noise_passes_untouched() -> None:
+    noise = _white((256, 320, 3), 10 / 255).astype(np.float16)
+    noise -= noise.astype(np.float32).mean((0, 1)).astype(np.float16)
+    before = noise.copy()
+    color.lock(noise)
+    assert np.mean(before != noise) < 0.05
+
+
+@pytest.mark.parametrize("tint", [(2, 0, -2), (5, 5, 5), (0, -8, 0)])
+def test_a_tint_of_the_whole_photo_is_taken_out(tint: tuple[int, int, int]) -> None:
+    noise = (_white((256, 320, 3), 5 / 255) + np.array(tint) / 255).astype(np.float16)
+    color.lock(noise)
+    assert np.abs(noise.astype(np.float32).mean((0, 1)) * 255).max() < 0.3
+
+
+def test_a_tint_of_one_area_is_taken_out() -> None:
+    noise = _white((256, 320, 3), 3 / 255)
+    noise[64:192, 64:192] += 6 / 255
+    field = noise.astype(np.float16)
+    color.lock(field)
+    assert np.abs(_cell_means(field, 64) * 255).max() < 1.2
+    assert np.abs(_cell_means(noise.astype(np.float16), 64) * 255).max() > 5
+
+
+def test_the_correction_makes_no_steps() -> None:
+    """A ramp of tint, no noise: what is left must be smooth, or cells would show as a grid."""
+    ramp = np.linspace(0, 20 / 255, 320, dtype=np.float32)
+    field = np.broadcast_to(ramp[None, :, None], (256, 320, 3)).astype(np.float16)
+    color.lock(field)
+    assert np.abs(np.diff(field.astype(np.float32), axis=1)).max() * 255 < 0.4
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]))
+def test_any_size_and_nothing_grows(height: int, width: int, channels: int) -> None:
+    noise = _white((height, width, channels), 8 / 255).astype(np.float16)
+    before = np.abs(noise.astype(np.float32).mean((0, 1)))
+    color.lock(noise)
+    assert np.isfinite(noise).all()
+    assert (np.abs(noise.astype(np.float32).mean((0, 1))) <= before + 0.01).all()

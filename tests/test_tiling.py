@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoisetool import tiling
+
+sizes = st.integers(1, 400)
+
+
+@given(sizes, st.integers(8, 300), st.integers(0, 40), st.sampled_from([1, 2, 4, 16]))
+def test_spans_cover_every_pixel_with_weights_that_sum_to_one(
+    length: int, tile: int, margin: int, stride: int
+) -> None:
+    total = np.zeros(length, np.float64)
+    for span in tiling.spans(length, tile, margin, stride):
+        total[span.inner_start : span.inner_stop] += span.weights()
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@given(sizes, st.integers(8, 300), st.integers(0, 40), st.sampled_from([1, 2, 4, 16]))
+def test_every_counting_pixel_has_its_margin_of_real_context(
+    length: int, tile: int, margin: int, stride: int
+) -> None:
+    spans = tiling.spans(length, tile, margin, stride)
+    for span in spans:
+        assert (span.stop - span.start) % stride == 0
+        assert (span.start + stride) % stride == 0
+        assert span.start >= 0 or span.inner_start == 0
+        if span.inner_start > 0:
+            assert span.inner_start - span.start >= margin
+        if span.inner_stop < length:
+            assert span.stop - span.inner_stop >= margin
+    assert len({s.stop - s.start for s in spans}) == 1
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 60), st.integers(0, 8), st.data())
+def test_tiles_of_an_identity_give_the_picture_back(
+    height: int, width: int, tile: int, margin: int, data: st.DataObject
+) -> None:
+    stride = data.draw(st.sampled_from([1, 2, 4]))
+    rng = np.random.default_rng(height * 1000 + width)
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    total = np.zeros((height, width, 3), np.float16)
+    for window in tiling.plan(height, width, tile, margin, stride):
+        tiling.blend(total, tiling.extract(pixels, window, 255), window)
+    np.testing.assert_allclose(total.astype(np.float32) * 255, pixels, atol=0.3)
+
+
+def test_a_local_filter_sees_no_seam() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.random((150, 170, 1)).astype(np.float32)
+
+    def box(window: tiling.Float) -> tiling.Float:
+        return sum(  # type: ignore[return-value]
+            np.roll(np.roll(window, dy, 0), dx, 1) for dy in range(-3, 4) for dx in range(-3, 4)
+        ) / np.float32(49)
+
+    def run(tile: int) -> tiling.Float:
+        total = np.zeros(pixels.shape, np.float16)
+        for window in tiling.plan(150, 170, tile, margin=4, stride=4):
+            tiling.blend(total, box(tiling.extract(pixels, window, 1.0)), window)
+        return total.astype(np.float32)
+
+    assert tiling.count(150, 170, 64, 4, 4) > 4
+    np.testing.assert_allclose(run(64), run(4096), atol=1e-3)
+
+
+def test_too_small_a_margin_would_be_noticed() -> None:
+    """The seam test above must be able to fail: with no context the filter does see seams."""
+    pixels = np.linspace(0, 1, 150 * 170, dtype=np.float32).reshape(150, 170, 1)
+
+    def run(tile: int) -> tiling.Float:
+        total = np.zeros(pixels.shape, np.float16)
+        for window in tiling.plan(150, 170, tile, margin=0, stride=4):
+            noise = tiling.extract(pixels, window, 1.0)
+            tiling.blend(total, np.full_like(noise, noise.mean()), window)
+        return total.astype(np.float32)
+
+    assert np.abs(run(64) - run(4096)).max() > 1e-2
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 17])
+def test_reflection_repeats_for_tiny_pictures(length: int) -> None:
+    line = np.arange(length, dtype=np.uint8).reshape(length, 1, 1)
+    window = next(tiling.plan(length, 1, 64, 8, 16))
+    out = tiling.extract(line, window, 255)
+    expected = np.pad(line[:, 0, 0], (16, window.rows.stop - length), mode="reflect")
+    np.testing.assert_allclose(out[:, 0, 0] * 255, expected, atol=1e-4)
