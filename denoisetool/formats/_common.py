@@ -1,0 +1,192 @@
+"""What every adapter shares: size checks, error translation, splitting and joining alpha."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisetool.errors import DenoiseError, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
+from denoisetool.formats import exif, orientation
+from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
+from denoisetool.photo import Metadata, Photo
+
+Array = npt.NDArray[Any]
+
+HOLDERS = {
+    ("u1", False): "JPEG, PNG, TIFF, WebP, AVIF or BMP",
+    ("u1", True): "PNG, TIFF, WebP, AVIF or BMP",
+    ("u2", False): "PNG, TIFF or AVIF",
+    ("u2", True): "PNG, TIFF or AVIF",
+    ("f4", False): "TIFF",
+    ("f4", True): "TIFF",
+}
+"""(sample type, has alpha) -> the formats that can hold such a picture."""
+
+TITLES = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "tiff": "TIFF",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "bmp": "BMP",
+}
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn whatever a decoding library raises into UnreadablePhoto; MemoryError passes.
+
+    The libraries signal damage with a dozen unrelated exception types (struct, zlib, SyntaxError,
+    EOFError, RuntimeError, ...), so all of them are taken.
+    """
+    try:
+        yield
+    except (DenoiseError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnreadablePhoto(f"the {TITLES[name]} file is damaged: {reason}") from error
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn an encoding library's refusal into UnsupportedPhoto. Not for writing to disk."""
+    try:
+        yield
+    except (DenoiseError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnsupportedPhoto(f"{TITLES[name]} cannot hold this picture: {reason}") from error
+
+
+def check_size(width: int, height: int, limits: Limits) -> None:
+    """Refuse an absurd or too large picture before any pixel of it is decoded.
+
+    Raises:
+        UnreadablePhoto: no width or no height.
+        PhotoTooLarge: more pixels than `limits` allows, or a side over `MAX_SIDE`.
+    """
+    if width <= 0 or height <= 0:
+        raise UnreadablePhoto(f"the header says {width} x {height} pixels")
+    megapixels = width * height / 1e6
+    if megapixels > limits.megapixels:
+        raise PhotoTooLarge(
+            f"the picture has {megapixels:.1f} megapixels ({width} x {height}),"
+            f" over the limit of {limits.megapixels:g} megapixels",
+            hint=f"raise the limit with --max-megapixels {math.ceil(megapixels)}",
+        )
+    if max(width, height) > MAX_SIDE:
+        raise PhotoTooLarge(
+            f"the picture has {megapixels:.1f} megapixels ({width} x {height}),"
+            f" over the limit of {MAX_SIDE} pixels a side",
+            hint="--max-megapixels does not raise this one; cut the picture into parts",
+        )
+
+
+def check_holds(photo: Photo, target: Format) -> None:
+    """Refuse to write a depth or an alpha channel that `target` cannot hold.
+
+    Raises:
+        UnsupportedPhoto: with a hint naming the formats that can.
+    """
+    depth = photo.pixels.dtype.itemsize * 8
+    kind = photo.pixels.dtype.str[1:]
+    title = TITLES[target.name]
+    hint = f"write it as {HOLDERS.get((kind, photo.alpha is not None), 'TIFF')}"
+    if depth not in target.depths:
+        word = "floating-point" if kind == "f4" else f"{depth}-bit"
+        raise UnsupportedPhoto(f"{title} cannot hold a {word} picture", hint=hint)
+    if photo.alpha is not None and not target.alpha:
+        raise UnsupportedPhoto(f"{title} cannot hold an alpha channel", hint=hint)
+
+
+def build(
+    samples: Array,
+    *,
+    name: str,
+    mode: str,
+    turned: int,
+    metadata: Metadata,
+    extras: dict[str, Any],
+    notes: list[str],
+) -> Photo:
+    """Make a Photo of stored samples, copying them only where they must be split or turned.
+
+    Args:
+        samples: (H, W) or (H, W, 1..4) as stored; the 2nd or 4th channel is alpha.
+        name: the format's name.
+        mode: the source's colour mode in words.
+        turned: EXIF orientation to undo.
+        metadata: what travels along.
+        extras: private to the format.
+        notes: sentences for the user.
+    """
+    if samples.ndim == 2:
+        samples = samples[:, :, np.newaxis]
+    alpha = None
+    if samples.shape[2] in (2, 4):
+        alpha = orientation.undo(samples[:, :, -1], turned)
+        samples = samples[:, :, :-1]
+    return Photo(
+        pixels=orientation.undo(samples, turned),
+        alpha=alpha,
+        format=name,
+        mode=mode,
+        orientation=turned,
+        metadata=metadata,
+        extras=extras,
+        notes=notes,
+    )
+
+
+def stored_samples(photo: Photo, turned: int) -> Array:
+    """The samples as the file stores them: (H, W, C), alpha last, turned back by `turned`.
+
+    A view of the photo where nothing has to be joined or turned.
+    """
+    pixels = orientation.redo(photo.pixels, turned)
+    if photo.alpha is None:
+        return pixels
+    return np.concatenate([pixels, orientation.redo(photo.alpha, turned)[:, :, np.newaxis]], axis=2)
+
+
+def kept_metadata(photo: Photo, options: EncodeOptions) -> Metadata:
+    """The metadata to write: all of it, or with `strip` only the colour profile and the density."""
+    if options.strip:
+        return Metadata(icc=photo.metadata.icc, dpi=photo.metadata.dpi)
+    return photo.metadata
+
+
+def stored_orientation(metadata: Metadata) -> int:
+    """The orientation a viewer of the written file will apply, read from the metadata itself.
+
+    Taken from what is written rather than from `Photo.orientation`, so that stripped files and
+    files converted from AVIF (which turns pictures by other means) show upright too.
+    """
+    return exif.orientation_of(metadata.exif, metadata.xmp)
+
+
+def note(photo: Photo, sentence: str) -> None:
+    """Add a sentence for the user, once."""
+    if sentence not in photo.notes:
+        photo.notes.append(sentence)
+
+
+def note_dropped(photo: Photo, metadata: Metadata, name: str, *kinds: str) -> None:
+    """Tell the user which of `kinds` (attributes of Metadata) the target format cannot hold."""
+    words = {
+        "exif": "EXIF",
+        "icc": "ICC profile",
+        "xmp": "XMP",
+        "iptc": "IPTC",
+        "comment": "comment",
+    }
+    lost = [words[kind] for kind in kinds if getattr(metadata, kind)]
+    if lost:
+        note(photo, f"{TITLES[name]} cannot hold {' and '.join(lost)}; left out.")
