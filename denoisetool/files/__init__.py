@@ -1,0 +1,54 @@
+"""Files and folders: what to read, where to write, how to write safely, what is done already.
+
+    sources.py   inputs on the command line -> Source, Skipped or Problem, one per file
+    targets.py   sources -> one target each, all decided before anything is written
+    template.py  what `--name` may say
+    names.py     the spelling rules these share
+    atomic.py    a target appears whole or not at all
+    index.py     which outputs we made, from what and how: the memory behind "skip what is done"
+    content.py   hashes of what files hold
+    database.py  the SQLite file under the index
+
+Nothing here knows a picture format: what a file holds is asked through two callables.
+"""
+
+from denoisetool.files.atomic import (
+    atomic_write,
+    clean_leftovers,
+    free_bytes,
+    is_temporary,
+)
+from denoisetool.files.content import Identity, digest, digest_file, identify
+from denoisetool.files.index import Index, Verdict, state_folder
+from denoisetool.files.names import PHOTO_SUFFIXES, fold, natural_key, split_suffix
+from denoisetool.files.sources import HEAD_BYTES, Found, Problem, Skipped, Source, walk
+from denoisetool.files.targets import Destination, Plan, Planned, destination, plan
+
+__all__ = [
+    "HEAD_BYTES",
+    "PHOTO_SUFFIXES",
+    "Destination",
+    "Found",
+    "Identity",
+    "Index",
+    "Plan",
+    "Planned",
+    "Problem",
+    "Skipped",
+    "Source",
+    "Verdict",
+    "atomic_write",
+    "clean_leftovers",
+    "destination",
+    "digest",
+    "digest_file",
+    "fold",
+    "free_bytes",
+    "identify",
+    "is_temporary",
+    "natural_key",
+    "plan",
+    "split_suffix",
+    "state_folder",
+    "walk",
+]
