@@ -57,7 +57,7 @@ class Reader:
         ValueError: on construction, when the block has no TIFF header.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self.data = data
         if data[:2] not in (b"II", b"MM"):
             raise ValueError("no TIFF byte-order mark")

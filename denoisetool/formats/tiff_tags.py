@@ -19,6 +19,8 @@ DESCRIPTION, SOFTWARE = 270, 305
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 DENSITY = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
 LAYERS = 37724
+MAX_SMALL_TILE = 1 << 22
+"""Pixels of a tile that are believed even where the picture itself is much smaller."""
 DNG_VERSION = 50706
 RAW_COMPRESSIONS = frozenset({32767, 32769, 34713, 65000, 65535, 52546})
 """Sony, packed, Nikon, Kodak and Pentax raw, and JPEG XL in DNG."""
@@ -86,8 +88,8 @@ class Page:
         offsets, counts = self._all(324 if tiled else 273), self._all(325 if tiled else 279)
         if tiled:
             across, down = self._one(322, 0), self._one(323, 0)
-            if not (across and down):
-                raise UnreadablePhoto("the TIFF file is damaged: its tiles have no size")
+            if not 0 < across * down <= max(4 * self.width * self.height, MAX_SMALL_TILE):
+                raise UnreadablePhoto("the TIFF file is damaged: its tiles have an absurd size")
             needed = math.ceil(self.width / across) * math.ceil(self.height / down)
         else:
             rows = min(self._one(278, self.height), self.height)
@@ -136,7 +138,7 @@ def read_metadata(page: Page, notes: list[str]) -> tuple[Metadata, dict[int, Ent
         notes.append("Part of the EXIF data is damaged; left out.")
     if LAYERS in entries:
         notes.append("Photoshop layers are left out; the flattened picture is processed.")
-    named = {XMP, PHOTOSHOP, ICC, *DESCRIPTIVE}
+    named = {XMP, ICC, *DESCRIPTIVE}
     tags = {
         tag: entry
         for tag, entry in entries.items()
@@ -202,7 +204,7 @@ def directory_to_write(photo: Photo, metadata: Metadata, *, strip: bool) -> tupl
     tags: dict[int, Entry] = photo.extras["tags"] if own and not strip else {}
     directory.entries |= tags
     blobs = [(XMP, 1, metadata.xmp), (ICC, 7, metadata.icc)]
-    if IPTC not in tags:
+    if not tags.keys() & {IPTC, PHOTOSHOP}:
         blobs.append((PHOTOSHOP, 7, metadata.iptc))
     if metadata.comment and DESCRIPTION not in directory.entries:
         blobs.append((DESCRIPTION, 2, metadata.comment.rstrip(b"\0") + b"\0"))
@@ -218,9 +220,10 @@ def replace_directory(file: io.BytesIO, directory: Directory, order: Order, *, b
     The new directory goes to the end of the file and the header points to it. Tags that describe
     the pixels stay as the encoder wrote them.
     """
-    data = file.getvalue()
-    reader = ifd.Reader(data)
-    merged = reader.directory(reader.first)
+    with file.getbuffer() as view:
+        reader = ifd.Reader(view)
+        merged = reader.directory(reader.first)
+        del reader
     merged.entries |= {tag: e for tag, e in directory.entries.items() if tag not in SHAPE}
     merged.children = directory.children
     end = file.seek(0, io.SEEK_END)
