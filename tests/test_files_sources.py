@@ -202,9 +202,10 @@ def test_pipes_sockets_and_devices_are_never_opened(
     }
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_no_permission_is_told(tmp_path: Path) -> None:
     put(tmp_path / "a.jpg").chmod(0)
+    if os.access(tmp_path / "a.jpg", os.R_OK):
+        pytest.skip("this user reads everything")
     (tmp_path / "locked").mkdir(mode=0)
     told = problems(found(tmp_path))
     assert set(told) == {"a.jpg", "locked"}
