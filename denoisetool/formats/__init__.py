@@ -28,6 +28,7 @@ __all__ = [
     "by_suffix",
     "decode",
     "encode",
+    "size",
     "sniff",
     "unsupported_kind",
 ]
@@ -85,6 +86,18 @@ def decode(data: bytes, limits: Limits | None = None) -> Photo:
             raise UnreadablePhoto("the file holds only zeros")
         raise UnreadablePhoto("not a picture of a known kind")
     return found.decode(data, limits or Limits())
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) as stored, from the header at the start of `data`.
+
+    Raises:
+        UnreadablePhoto: not a picture of a known kind, or the header is not all there.
+    """
+    found = sniff(data[:512])
+    if found is None:
+        raise UnreadablePhoto("not a picture of a known kind")
+    return found.size(data)
 
 
 def encode(

@@ -79,9 +79,9 @@ def picture(depth: str, mode: str, *, seed: int = 0) -> Array:
     planes = [0.5 + 0.3 * np.sin(x / (9 + c)) * np.cos(y / 7) for c in range(CHANNELS[mode])]
     samples = np.stack(planes, axis=2) + 0.15 * (x / WIDTH - y / HEIGHT)[:, :, None]
     samples = np.clip(samples + rng.normal(0, 0.01, samples.shape), 0, 1)
-    dtype = np.dtype(DTYPES[depth])
-    scaled: Array = samples * 3 - 0.5 if dtype.kind == "f" else samples * np.iinfo(dtype).max
-    return scaled.astype(dtype)
+    peak = {"8": 255, "16": 65535}.get(depth)
+    scaled: Array = samples * 3 - 0.5 if peak is None else samples * peak
+    return scaled.astype(DTYPES[depth])
 
 
 def exif_block(orientation: int = 1) -> bytes:
@@ -237,7 +237,7 @@ def build_webp(samples: Array, depth: str, mode: str, orientation: int = 1) -> b
 
 
 def build_avif(samples: Array, depth: str, mode: str, orientation: int = 1) -> bytes:
-    """8-bit colour by Pillow; what Pillow cannot write (grey, 10 bits) by us, for Pillow to judge."""
+    """8-bit colour by Pillow; what it cannot write (grey, 10 bits) by us, for it to judge."""
     if depth == "8" and mode in ("RGB", "RGBA"):
         exif = Image.Exif()
         exif.load(exif_block(orientation))
