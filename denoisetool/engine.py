@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import platform
-import time
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,7 @@ class Engine:
         folder: the model's folder.
         device: `auto`, or a device that must be there.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
-        cache: folder in which the precision probe's verdict is kept, or None.
+        cache: folder in which the result of the precision probe is kept, or None.
 
     Attributes:
         card: the model's card.
@@ -176,71 +176,59 @@ class Engine:
         return free_memory()
 
     def _pick_precision(self, wanted: str, cache: Path | None) -> tuple[str, str]:
-        torch = self._torch
         if wanted == "fp32":
             return wanted, "fp32 as asked"
-        if self._device.type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-            candidate = wanted if wanted != "auto" else ("bf16" if native else "fp16")
-        else:
-            candidate = wanted if wanted != "auto" else "bf16"
+        candidate = self._fastest() if wanted == "auto" else wanted
+        if candidate == "fp32":
+            return candidate, f"this {self._device.type} is no faster in shorter numbers"
         if candidate == "fp16" and self._device.type == "cpu":
             raise DeviceError("fp16 is not for CPUs", hint="use --precision bf16, fp32 or auto")
-        if wanted != "auto":
-            difference = self._probe(candidate)[0]
-            if not difference <= AGREEMENT:
-                raise DeviceError(
-                    f"{wanted} on {self._device} is off by {difference * 255:.2f} levels on the"
-                    " probe picture",
-                    hint="use --precision auto or fp32",
-                )
-            return wanted, f"{wanted} as asked"
         key = self._probe_key(candidate)
-        verdict = _recall(cache, key)
-        if verdict is None:
-            difference, speedup = self._probe(candidate)
-            agrees = difference <= AGREEMENT
-            if agrees and speedup > 1.15:
-                verdict = f"{candidate}: agrees with fp32 to {difference * 255:.2f} levels"
-            elif agrees:
-                verdict = f"fp32: {candidate} is not faster here"
-            else:
-                verdict = f"fp32: {candidate} is off by {difference * 255:.2f} levels"
-            _remember(cache, key, verdict)
-        return verdict.partition(":")[0], verdict.replace(":", "", 1)
+        difference = _recall(cache, key)
+        if difference is None:
+            difference = self._probe(candidate)
+            _remember(cache, key, difference)
+        told = f"{candidate} is within {difference * 255:.2f} levels of fp32"
+        if difference <= AGREEMENT:
+            return candidate, told
+        told = f"{candidate} is {difference * 255:.2f} levels from fp32 on the probe picture"
+        if wanted != "auto":
+            raise DeviceError(f"{told} on {self._device}", hint="use --precision auto or fp32")
+        return "fp32", told
 
-    def _probe(self, precision: str) -> tuple[float, float]:
-        """(rms difference from float32, how many times as fast) on a small noisy picture."""
+    def _fastest(self) -> str:
+        """The shortest precision that this device computes natively."""
+        torch, kind = self._torch, self._device.type
+        if kind == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        if kind == "cpu":
+            return "bf16" if cpu_has_bf16() else "fp32"
+        return "bf16" if kind == "xpu" else "fp32"
+
+    def _probe(self, precision: str) -> float:
+        """Rms difference from float32 on a small noisy picture; infinite if it cannot run."""
         rng = np.random.default_rng(0)
-        rows, columns = np.mgrid[0:1:256j, 0:1:256j]
+        rows, columns = np.mgrid[0:1:192j, 0:1:192j]
         picture = np.stack([rows, columns, (rows + columns) / 2], 2)[..., : self.card.channels]
         picture = picture + rng.normal(0, 15 / 255, picture.shape)
         tile = np.clip(picture, 0, 1).astype(np.float32)
-        short = self._converted(precision)
         self.batch = 1
         try:
-            exact, quick = self._forward([tile], self._exact)[0], self._forward([tile], short)[0]
+            exact = self._forward([tile], self._exact)[0]
+            short = self._forward([tile], self._converted(precision))[0]
         except RuntimeError as error:  # an operation this device lacks in this precision
             if self._is_out_of_memory(error):
                 raise
-            return float("inf"), 0.0
-        difference = float(np.sqrt(np.mean((exact - quick) ** 2)))
-        times = []
-        for net in (self._exact, short):
-            best = float("inf")
-            for _ in range(3):
-                start = time.perf_counter()
-                self._forward([tile], net)
-                best = min(best, time.perf_counter() - start)
-            times.append(best)
-        return difference, times[0] / times[1]
+            return float("inf")
+        difference = float(np.sqrt(np.mean((exact - short) ** 2)))
+        return difference if np.isfinite(difference) else float("inf")
 
     def _probe_key(self, precision: str) -> str:
         torch = self._torch
         if self._device.type == "cuda":
             chip = torch.cuda.get_device_name(self._device)
         else:
-            chip = f"{platform.machine()} {_cpu_flags()} {torch.get_num_threads()}"
+            chip = f"{platform.machine()} {_cpu_line()} {torch.get_num_threads()}"
         parts = (torch.__version__, self._device.type, chip, precision, self.card.weights_sha256)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
 
@@ -292,6 +280,19 @@ def devices() -> dict[str, str]:
     return found
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16)."""
+    import torch
+
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        check = getattr(torch.cpu, name, None)
+        if check is not None and check():
+            return True
+    if platform.machine().lower() in ("aarch64", "arm64") and sys.platform == "linux":
+        return " bf16" in _cpu_line()
+    return False
+
+
 def free_memory() -> float:
     """Bytes of memory that can be had without swapping; a cautious guess where nobody tells.
 
@@ -337,29 +338,30 @@ def _load(card: ModelCard, path: Path) -> torch.nn.Module:
     return net.eval()
 
 
-def _cpu_flags() -> str:
+def _cpu_line() -> str:
+    """What the system says this CPU can do."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):
-                return hashlib.sha256(line.encode()).hexdigest()[:12]
+                return line
     except OSError:
         pass
     return platform.processor()
 
 
-def _recall(cache: Path | None, key: str) -> str | None:
+def _recall(cache: Path | None, key: str) -> float | None:
     if cache is None:
         return None
     try:
         known: Any = json.loads((cache / "precision.json").read_text(encoding="utf-8"))
-        verdict = known.get(key)
+        difference = known.get(key)
     except (OSError, ValueError, AttributeError):
         return None
-    return verdict if isinstance(verdict, str) else None
+    return difference if isinstance(difference, float) else None
 
 
-def _remember(cache: Path | None, key: str, verdict: str) -> None:
-    """Keep the verdict; a cache that cannot be written costs a second at the next start."""
+def _remember(cache: Path | None, key: str, difference: float) -> None:
+    """Keep what the probe found; an unwritable cache costs a moment at the next start."""
     if cache is None:
         return
     path = cache / "precision.json"
@@ -369,7 +371,7 @@ def _remember(cache: Path | None, key: str, verdict: str) -> None:
             known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             known = {}
-        known[key] = verdict
+        known[key] = difference
         part = path.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(known), encoding="utf-8")
         part.replace(path)

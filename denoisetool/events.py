@@ -58,7 +58,6 @@ class Outcome:
         noise: estimated noise that was removed at strength 1, rms in levels of 255.
         shift: CIEDE2000 between the coarse pictures before and after, mean and p95.
         changed: False when the file was copied as it is, since no pixel changed.
-        device: what computed it, when that differs from what was announced.
         notes: sentences about what could not be kept or had to be done otherwise.
     """
 
@@ -73,7 +72,6 @@ class Outcome:
     shift_mean: float | None = None
     shift_p95: float | None = None
     changed: bool = True
-    device: str | None = None
     notes: list[str] = field(default_factory=list)
 
 

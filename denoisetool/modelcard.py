@@ -95,7 +95,10 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
             raise ModelError(f"the model card's {key!r} has the wrong kind of value", path=path)
         values[key] = value
     if "sigma_range" in values:
-        values["sigma_range"] = tuple(float(v) for v in values["sigma_range"])
+        bounds = values["sigma_range"]
+        if len(bounds) != 2 or not all(type(v) in (int, float) for v in bounds):
+            raise ModelError("the model card's 'sigma_range' must be two numbers", path=path)
+        values["sigma_range"] = (float(bounds[0]), float(bounds[1]))
     card = ModelCard(**values)
     if not (card.channels in (1, 3) and card.stride >= 1 and card.overlap >= 0):
         raise ModelError("the model card's channels, stride or overlap is impossible", path=path)

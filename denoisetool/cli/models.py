@@ -1,0 +1,118 @@
+"""`denoisetool models`: bundled, downloaded and own models in one registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as jsonlib
+import sys
+from typing import Annotated
+
+import typer
+
+from denoisetool.cli import options
+from denoisetool.cli.console import print_error, print_line
+from denoisetool.registry import Entry, Registry
+from denoisetool.settings import resolve
+
+app = typer.Typer(
+    help="List, inspect, install and remove models.", no_args_is_help=True, rich_markup_mode=None
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+@app.command("list")
+def list_(json: options.Json = False) -> None:
+    """List all models and where each comes from."""
+    for entry in Registry().list():
+        if json:
+            print_line(_line(entry))
+        elif entry.problem is not None:
+            print_line(f"{entry.name:12} {entry.origin:10} BROKEN: {entry.problem.what}")
+        else:
+            card = entry.card
+            cost = f"{card.kmac_per_pixel:.0f} kMAC/px"
+            print_line(f"{entry.name:12} {entry.origin:10} {cost:12} {card.title}")
+
+
+@app.command()
+def info(name: Name, json: options.Json = False) -> None:
+    """Show a model's card: what it is, what it was trained on, how it scores."""
+    registry = Registry()
+    entry = registry.find(name)
+    registry.verify(entry)
+    if json:
+        print_line(_line(entry))
+        return
+    for key, value in _described(entry).items():
+        print_line(f"{key:18} {value}")
+
+
+def _described(entry: Entry) -> dict[str, object]:
+    """The card for people, in the order they ask."""
+    card = entry.card
+    rows: dict[str, object] = {
+        "name": entry.name,
+        "title": card.title,
+        "origin": entry.origin,
+        "folder": entry.folder,
+        "net": f"{card.net} {card.net_args}",
+        "parameters": f"{card.parameters:,}",
+        "cost": f"{card.kmac_per_pixel:.1f} kMAC per pixel",
+        "noise range": f"{card.sigma_range[0]:g} to {card.sigma_range[1]:g} levels of 255",
+        "tile context": f"{card.overlap} pixels (bound {card.receptive_radius})",
+        "licence": card.licence,
+        "sha256": card.weights_sha256 + " (verified)",
+    }
+    for item in card.training_data:
+        rows[f"trained on {item.get('name')}"] = (
+            f"{item.get('photos')} photos, licence: {item.get('licence')}"
+        )
+    for test, scores in card.scores.items():
+        rows[f"{test}"] = ", ".join(f"{k} {v}" for k, v in scores.items())
+    rows["provenance"] = ", ".join(f"{k} {v}" for k, v in card.provenance.items())
+    return rows
+
+
+@app.command()
+def install(
+    source: Annotated[str, typer.Argument(metavar="PATH-OR-URL", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="What to call it.", show_default=False)] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="In place of one so called.")] = False,
+    offline: options.Offline = None,
+    json: options.Json = False,
+) -> None:
+    """Install a model from a folder, a .zip or .tar.gz pack, or the address of one.
+
+    Downloads resume where they broke off and are verified by SHA-256: from `#sha256=HEX` at the
+    end of the address, or from a file of the same name with .sha256 added beside it.
+    """
+    settings = resolve({"offline": offline}).settings
+
+    def progress(received: int, total: int | None) -> None:
+        if sys.stderr is not None and sys.stderr.isatty():
+            of = f" of {total / 1e6:.1f}" if total else ""
+            sys.stderr.write(f"\r{received / 1e6:.1f}{of} MB ")
+
+    entry = Registry().install(
+        source, name=name, replace=replace, offline=settings.offline, progress=progress
+    )
+    if json:
+        print_line(_line(entry))
+    for note in entry.notes:
+        print_error(f"note: {note}")
+    print_error(f"installed {entry.name} in {entry.folder}; use it with --model {entry.name}")
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Remove an installed model; the bundled ones stay."""
+    Registry().remove(name)
+    print_error(f"removed {name}")
+
+
+def _line(entry: Entry) -> str:
+    problem = None if entry.problem is None else str(entry.problem)
+    body = {"v": 1, "event": "model", "name": entry.name, "origin": entry.origin,
+            "folder": str(entry.folder), "problem": problem,
+            "card": dataclasses.asdict(entry.card)}  # fmt: skip
+    return jsonlib.dumps(body)

@@ -1,0 +1,144 @@
+"""Quality of a model on the test sets: `python -m tests.bench.quality [--model NAME] [--data DIR]`.
+
+Prints JSON. Protocols: Gaussian noise on x/255, not clipped, generator seeded with 0 for each
+image, output clamped and rounded to 8 bits; real sets 8 bits in and out, as the command writes
+them. RGB PSNR without border crop, mean over images. `clipped` rows: the noisy picture is rounded
+and clipped to 8 bits first, as files are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from denoisetool import metrics
+from denoisetool.denoiser import Denoiser
+from denoisetool.engine import Engine
+from denoisetool.photo import Photo
+from denoisetool.registry import Registry
+from denoisetool.settings import folder
+
+Picture = npt.NDArray[np.uint8]
+DATA = Path(__file__).parents[3] / "shared" / "data" / "test"
+
+
+def read(path: Path) -> Picture:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def real_pairs(data: Path, name: str) -> Iterator[tuple[str, Picture, Picture]]:
+    """(name, noisy, truth) of a real-noise set."""
+    if name == "nam":
+        for path in sorted((data / "nam" / "noisy").iterdir()):
+            truth = data / "nam" / "gt" / path.name.replace("noise", "gt")
+            yield path.stem, read(path), read(truth)
+    else:
+        for path in sorted((data / "polyu").glob("*_real.*")):
+            truth = path.with_name(path.name.replace("_real", "_mean"))
+            yield path.stem, read(path), read(truth)
+
+
+def gaussian_pairs(
+    data: Path, name: str, sigma: float
+) -> Iterator[tuple[str, npt.NDArray[np.float32], Picture]]:
+    """(name, noisy in levels, not clipped, truth)."""
+    for path in sorted((data / name).glob("*.png")):
+        truth = read(path)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(truth.shape[2], *truth.shape[:2], generator=generator)
+        noisy = truth + noise.permute(1, 2, 0).numpy() * np.float32(sigma)
+        yield path.stem, noisy, truth
+
+
+def clean_with(denoiser: Denoiser, noisy: npt.NDArray[Any]) -> Picture:
+    """What the command would write for an 8-bit picture; float levels stay unclipped inside."""
+    if noisy.dtype == np.uint8:
+        photo = Photo(pixels=noisy.copy(), format="png", mode="RGB")
+        denoiser.denoise(photo)
+        return np.asarray(photo.pixels, np.uint8)
+    return unclipped(denoiser, noisy)
+
+
+def unclipped(denoiser: Denoiser, noisy: npt.NDArray[np.float32]) -> Picture:
+    """The whole picture at once through the net, input not clipped."""
+    engine = denoiser.engine
+    stride = engine.card.stride
+    height, width = noisy.shape[:2]
+    pad = ((stride, stride + -height % stride), (stride, stride + -width % stride), (0, 0))
+    padded = np.pad(noisy / np.float32(255), pad, mode="reflect").astype(np.float32)
+    found = engine.noise([padded])[0][stride : stride + height, stride : stride + width]
+    return np.clip(np.rint(noisy - 255 * found), 0, 255).astype(np.uint8)
+
+
+def score(rows: list[dict[str, float]]) -> dict[str, Any]:
+    """Means over a set, and how many pictures came out worse than they went in."""
+    keys = [k for k in rows[0] if k != "name"]
+    means = {k: round(float(np.mean([r[k] for r in rows])), 4) for k in keys}
+    means["images"] = len(rows)
+    means["worse_than_input"] = sum(r["psnr"] < r["psnr_in"] for r in rows)
+    means["least_gain"] = round(min(r["psnr"] - r["psnr_in"] for r in rows), 3)
+    if "coarse" in rows[0]:
+        means["coarse_worse"] = sum(r["coarse"] > r["coarse_in"] + 1e-4 for r in rows)
+    return means
+
+
+def measure(denoiser: Denoiser, noisy: npt.NDArray[Any], truth: Picture) -> dict[str, float]:
+    out = clean_with(denoiser, noisy)
+    given = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    row = {"psnr_in": metrics.psnr(given, truth), "psnr": metrics.psnr(out, truth)}
+    row["ssim"] = metrics.ssim(out, truth)
+    row["coarse_in"] = metrics.coarse_ciede2000(given, truth)[0]
+    row["coarse"] = metrics.coarse_ciede2000(out, truth)[0]
+    means = (out.astype(np.float64) - truth).mean((0, 1))
+    row["channel_mean_error"] = float(np.abs(means).max())
+    return row
+
+
+def run(denoiser: Denoiser, data: Path, sets: list[str]) -> dict[str, Any]:
+    """Scores per set."""
+    result: dict[str, Any] = {}
+    for name in sets:
+        if name in ("nam", "polyu"):
+            result[name] = score([measure(denoiser, n, t) for _, n, t in real_pairs(data, name)])
+            continue
+        base, _, sigma = name.partition(":")
+        for clip in (False, True):
+            rows = []
+            for _, noisy, truth in gaussian_pairs(data, base, float(sigma)):
+                given = np.clip(np.rint(noisy), 0, 255).astype(np.uint8) if clip else noisy
+                rows.append(measure(denoiser, given, truth))
+            result[f"{base} sigma {sigma}{' clipped' if clip else ''}"] = score(rows)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="fast")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--no-lock", action="store_true")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--sets", default="nam,polyu,kodak24:25,cbsd68:25,kodak24:15,kodak24:50")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    entry = Registry().find(options.model)
+    engine = Engine(
+        entry.card, entry.folder, "cpu", options.precision, folder("cache")
+    )
+    denoiser = Denoiser(engine, color_lock=not options.no_lock)
+    scores = run(denoiser, options.data, options.sets.split(","))
+    print(json.dumps({"model": options.model, "sha256": entry.card.weights_sha256[:12],
+                      "precision": engine.choice.precision, "scores": scores}, indent=1))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
