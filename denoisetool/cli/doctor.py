@@ -94,7 +94,7 @@ def _formats() -> str:
             smooth = np.linspace(0, peak, 48)[None, :, None] * np.ones((32, 1, 3))
             noisy = np.clip(smooth + rng.integers(0, 2, smooth.shape), 0, peak)
             pixels = noisy.astype(np.uint8) if depth == 8 else noisy.astype(np.uint16)
-            photo = Photo(pixels, adapter.name, "RGB")
+            photo = Photo(pixels, "memory", "RGB")
             out = io.BytesIO()
             adapter.encode(photo, out, EncodeOptions())
             back = formats.decode(out.getvalue(), Limits())
