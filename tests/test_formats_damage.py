@@ -50,6 +50,7 @@ def ftyp(*brands: bytes) -> bytes:
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"II*\0\x10\0\0\0CR\2\0", "CR2"),
         (ftyp(b"crx ", b"isom"), "CR3"),
+        (b"II*\0\x08\0\0\0IIII", "IIQ"),
         (b"FUJIFILMCCD-RAW 0201", "RAF"),
         (b"IIRO\x08\0\0\0", "ORF"),
         (b"IIU\0\x18\0\0\0", "RW2"),

@@ -287,3 +287,18 @@ def test_directories_that_loop_end() -> None:
     (count,) = struct.unpack_from("<H", source, first)
     source[first + 2 + 12 * count : first + 6 + 12 * count] = struct.pack("<I", first)
     assert decode(bytes(source)).width == 56
+
+
+def test_jpeg_strips_cut_short_are_found() -> None:
+    source = tiff(picture("8", "RGB"), compression="jpeg", rowsperstrip=16)
+    at = source.index(b"\xff\xd9") - 30
+    with pytest.raises(UnreadablePhoto, match="JPEG"):
+        decode(source[:at] + b"\0" * 32 + source[at + 32 :])
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "tiff", "webp", "avif", "bmp"])
+def test_photos_made_by_hand_need_no_private_extras(name: str) -> None:
+    photo = Photo(picture("8", "RGB"), name, "RGB")
+    out = io.BytesIO()
+    encode(photo, name, out)
+    assert decode(out.getvalue()).pixels.shape == photo.pixels.shape

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 PLUGINS = {"jpeg": "JpegImagePlugin", "webp": "WebPImagePlugin", "bmp": "BmpImagePlugin"}
-BAND_BYTES = 8 << 20
+BAND_BYTES = 2 << 20
 
 
 def open_image(name: str, data: bytes) -> Image:

@@ -88,10 +88,9 @@ class Jpeg(Format):
         _common.check_holds(photo, self)
         metadata = _common.kept_metadata(photo, options)
         samples = _common.stored_samples(photo, _common.stored_orientation(metadata))
-        own = photo.format == "jpeg"
         buffer = io.BytesIO()
         with _common.writing("jpeg"):
-            settings = _settings(photo.extras if own else {}, photo.channels, options)
+            settings = _settings(photo.extras if _is_own(photo) else {}, photo.channels, options)
             image = _pillow.from_array(samples)
             image.save(buffer, "JPEG", **settings)
             del image, samples
@@ -102,6 +101,11 @@ class Jpeg(Format):
         for part in _metadata_segments(photo, metadata, strip=options.strip):
             out.write(part)
         out.write(coded[start:])
+
+
+def _is_own(photo: Photo) -> bool:
+    """Whether the photo came from `decode` here and carries what that found."""
+    return photo.format == "jpeg" and "segments" in photo.extras
 
 
 def _check_kind(marker: int, payload: bytes) -> None:
@@ -232,7 +236,7 @@ def _settings(extras: dict[str, Any], channels: int, options: EncodeOptions) -> 
 
 def _metadata_segments(photo: Photo, metadata: Metadata, *, strip: bool) -> list[bytes]:
     """The segments that go between the start marker and the encoder's tables."""
-    own = photo.format == "jpeg"
+    own = _is_own(photo)
     parts: list[bytes] = []
     jfif = photo.extras.get("jfif") if own else _jfif(metadata.dpi)
     if jfif is not None and not photo.extras.get("rgb"):

@@ -170,7 +170,7 @@ def _metadata_chunks(
 ) -> tuple[list[bytes], list[bytes]]:
     """The chunks to put (before, after) the pixels."""
     kept: list[tuple[bytes, bytes, bool]] = []
-    if photo.format == "png":
+    if photo.format == "png" and "chunks" in photo.extras:
         kept = [c for c in photo.extras["chunks"] if not strip or c[0] in COLOUR]
     else:
         if metadata.comment:

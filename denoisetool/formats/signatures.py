@@ -51,6 +51,8 @@ def unsupported_kind(head: bytes) -> str | None:
             return kind
     if head[:4] == b"II*\0" and head[8:10] == b"CR":
         return "a camera raw file (CR2)"
+    if head[:4] in (b"II*\0", b"MM\0*") and head[8:12] in (b"IIII", b"MMMM"):
+        return "a camera raw file (IIQ)"
     found = brands(head)
     if not found or {b"avif", b"avis"} & set(found):
         return None

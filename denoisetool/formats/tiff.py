@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
-from denoisetool.formats import _common, ifd, tiff_tags
+from denoisetool.formats import _common, exif, ifd, tiff_tags
 from denoisetool.formats.base import EncodeOptions, Format, Limits
 from denoisetool.formats.tiff_tags import Page
 from denoisetool.photo import Metadata, Photo
@@ -66,7 +66,6 @@ class Tiff(Format):
             page.check_segments()
             samples = _decode_pixels(data, page, index, notes)
             metadata, tags = tiff_tags.read_metadata(page, notes)
-            turned = tiff_tags.orientation(page)
         extras: dict[str, Any] = {
             "tags": tags,
             "order": reader.order,
@@ -84,7 +83,7 @@ class Tiff(Format):
             samples,
             name="tiff",
             mode=mode + ("A" if page.extra_samples else ""),
-            turned=turned,
+            turned=exif.orientation_of(metadata.exif, metadata.xmp),
             metadata=metadata,
             extras=extras,
             notes=notes,
@@ -95,11 +94,7 @@ class Tiff(Format):
         _common.check_holds(photo, self)
         metadata = _common.kept_metadata(photo, options)
         directory, order = tiff_tags.directory_to_write(photo, metadata, strip=options.strip)
-        stored = directory.entries.get(ifd.ORIENTATION)
-        turned = (
-            int.from_bytes(stored.value[:2], "little" if order == "<" else "big") if stored else 1
-        )
-        samples = _common.stored_samples(photo, turned)
+        samples = _common.stored_samples(photo, _common.stored_orientation(metadata))
         extras = photo.extras if photo.format == "tiff" else {}
         if extras.get("half"):
             samples = samples.astype(np.float16)

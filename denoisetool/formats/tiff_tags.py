@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from denoisetool.errors import UnreadablePhoto
-from denoisetool.formats import ifd
+from denoisetool.formats import _common, ifd
 from denoisetool.formats.ifd import Directory, Entry, Order
 from denoisetool.photo import Metadata, Photo
 
@@ -22,6 +22,7 @@ LAYERS = 37724
 MAX_SMALL_TILE = 1 << 22
 """Pixels of a tile that are believed even where the picture itself is much smaller."""
 DNG_VERSION = 50706
+JPEG, JPEG_END = 7, b"\xff\xd9"
 RAW_COMPRESSIONS = frozenset({32767, 32769, 34713, 65000, 65535, 52546})
 """Sony, packed, Nikon, Kodak and Pentax raw, and JPEG XL in DNG."""
 
@@ -103,6 +104,11 @@ class Page:
                 raise UnreadablePhoto(
                     "the TIFF file is cut short: parts of the picture are missing"
                 )
+            end = self.reader.data[max(offset, offset + count - 64) : offset + count]
+            if self.compression == JPEG and JPEG_END not in bytes(end):
+                raise UnreadablePhoto(
+                    "the TIFF file is damaged: part of its JPEG data is cut short"
+                )
         total = self.width * self.height * self.samples * self.bits // 8
         if self.compression == 1 and sum(counts) < total:
             raise UnreadablePhoto("the TIFF file is cut short: too little data for its size")
@@ -115,12 +121,6 @@ class Page:
         # Some old writers filled in 8-bit values.
         shift = 8 if colours.max() > 255 else 0
         return np.ascontiguousarray((colours >> shift).reshape(3, 256).T.astype(np.uint8))
-
-
-def orientation(page: Page) -> int:
-    """Tag 274 of the page, 1..8; 1 where it is absent or absurd."""
-    found = page.reader.numbers(page.directory.entries.get(ifd.ORIENTATION))
-    return found[0] if found and 1 <= found[0] <= 8 else 1
 
 
 def read_metadata(page: Page, notes: list[str]) -> tuple[Metadata, dict[int, Entry]]:
@@ -185,8 +185,8 @@ def directory_to_write(photo: Photo, metadata: Metadata, *, strip: bool) -> tupl
 
     A damaged EXIF block costs only itself.
     """
-    own = photo.format == "tiff"
-    order: Order = photo.extras["order"] if own else "<"
+    extras = photo.extras if photo.format == "tiff" else {}
+    order: Order = extras.get("order", "<")
     directory = Directory()
     if metadata.exif:
         try:
@@ -194,14 +194,14 @@ def directory_to_write(photo: Photo, metadata: Metadata, *, strip: bool) -> tupl
             directory = reader.directory(reader.first)
             order = reader.order
         except ValueError:
-            photo.notes.append("The EXIF data is damaged; left out.")
+            _common.note(photo, "The EXIF data is damaged; left out.")
     directory.following = 0
     directory.entries = {
         tag: entry
         for tag, entry in directory.entries.items()
         if tag not in SHAPE and entry.type not in (13, 18)
     }
-    tags: dict[int, Entry] = photo.extras["tags"] if own and not strip else {}
+    tags: dict[int, Entry] = {} if strip else extras.get("tags", {})
     directory.entries |= tags
     blobs = [(XMP, 1, metadata.xmp), (ICC, 7, metadata.icc)]
     if not tags.keys() & {IPTC, PHOTOSHOP}:

@@ -76,8 +76,8 @@ class Webp(Format):
                 hint="write it as JPEG, PNG or TIFF",
             )
         metadata = _common.kept_metadata(photo, options)
-        own = photo.format == "webp"
-        lossless = own and bool(photo.extras["lossless"]) and options.quality is None
+        lossless = photo.format == "webp" and photo.extras.get("lossless", False)
+        lossless = lossless and options.quality is None
         _common.note_dropped(photo, metadata, "webp", "iptc", "comment")
         samples = _common.stored_samples(photo, _common.stored_orientation(metadata))
         buffer = io.BytesIO()

@@ -590,7 +590,8 @@ def table() -> str:
         cells = [cell(name, depth, mode, kind) for kind in KINDS]
         if cells[0].startswith("refused"):
             cells = [cells[0]] + [""] * (len(KINDS) - 1)
-        lines.append(f"| {name} | {depth} | {mode} | " + " | ".join(cells) + " |")
+        bits = "10" if (name, depth) == ("avif", "16") else depth
+        lines.append(f"| {name} | {bits} | {mode} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
