@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from denoisetool.errors import UnsupportedPhoto
-from denoisetool.formats import _common, exif
+from denoisetool.formats import _common, avif_splice, exif
 from denoisetool.formats import avif_boxes as ab
 from denoisetool.formats.base import EncodeOptions, Format, Limits
 from denoisetool.formats.signatures import brands
@@ -107,7 +107,7 @@ class Avif(Format):
                 **({"pixelformat": extras.get("pixels", "444")} if photo.channels == 3 else {}),
                 **extras.get("colour", {}),
             )
-            parts = ab.add_metadata(
+            parts = avif_splice.add_metadata(
                 bytes(coded), exif=metadata.exif, xmp=metadata.xmp, icc=metadata.icc, turned=turned
             )
         for part in parts:
