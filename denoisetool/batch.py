@@ -9,13 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from denoisetool import files, formats
-from denoisetool.errors import DenoiseError, NoInputError, OutputExists
+from denoisetool.errors import (
+    DenoiseError,
+    DiskFull,
+    NoInputError,
+    OutputError,
+    OutputExists,
+    PhotoTooLarge,
+    UnreadablePhoto,
+    UnsupportedPhoto,
+)
 from denoisetool.events import Outcome, Planned, Summary
 from denoisetool.pipeline import Job, Pipeline, Progress
 
 BYTES_PER_MEGAPIXEL = 0.6e6
 """A guess for photos whose header does not tell the size within its first part."""
-DISK_FULL = 1 << 20
+
+_NOT_READABLE = {kind.__name__ for kind in (UnreadablePhoto, UnsupportedPhoto, PhotoTooLarge)}
+_NOT_WRITABLE = {kind.__name__ for kind in (OutputError, DiskFull)}
+_HINT_WHEN_IN_THE_WAY = "--overwrite replaces it, --skip-existing leaves it"
 
 
 @dataclass(slots=True)
@@ -48,6 +60,17 @@ class Batch:
         """All photos that were found."""
         return len(self.jobs) + len(self.skipped) + len(self.failed)
 
+    def require_photos(self, inputs: Sequence[Path]) -> None:
+        """Raise NoInputError if there is not one photo, not even one that cannot be done."""
+        if self.photos:
+            return
+        others = len(self.ignored)
+        raise NoInputError(
+            "no photo found in " + ", ".join(str(path) for path in inputs),
+            hint=f"passed over: {others}, -v tells why; JPEG, PNG, TIFF, WebP, AVIF and BMP are"
+            " read" if others else "JPEG, PNG, TIFF, WebP, AVIF and BMP are read",
+        )  # fmt: skip
+
 
 def prepare(
     inputs: Sequence[Path],
@@ -64,7 +87,8 @@ def prepare(
 
     What the index knows to be made of the same photo with the same settings and model is skipped,
     also with `overwrite`. Anything else that is in the way is refused, unless `overwrite` replaces
-    it or `skip_existing` leaves it.
+    it or `skip_existing` leaves it. Where `output` is a file name, its ending decides the format,
+    unless `format` does.
 
     Args:
         inputs: files and folders.
@@ -78,40 +102,31 @@ def prepare(
 
     Raises:
         UsageError: inputs, output and name do not fit together.
-        NoInputError: there is not one photo.
     """
     batch = Batch()
     where = files.destination(inputs, output)
-    sources = []
-    for found in files.walk(inputs, sniff=_sniff, unsupported=_unsupported, exclude=where.exclude):
+    look = _Look()
+    sources: list[files.Source] = []
+    sizes: dict[Path, float] = {}
+    for found in files.walk(
+        inputs, sniff=look, unsupported=formats.unsupported_kind, exclude=where.exclude
+    ):
         if isinstance(found, files.Source):
             sources.append(found)
+            sizes[found.path] = look.megapixels or found.size / BYTES_PER_MEGAPIXEL
         elif isinstance(found, files.Skipped):
             batch.ignored.append(found)
         else:
             batch.failed.append(failure(found.path, None, found.error))
     own = index.own_outputs([source.path for source in sources])
-    batch.ignored += [files.Skipped(p, "our own output") for p in sorted(own)]
+    batch.ignored += [files.Skipped(path, "our own output") for path in sorted(own)]
     sources = [source for source in sources if source.path not in own]
-    wanted = () if format == "keep" else formats.by_name(format).suffixes
+    wanted = format_for(where.file, format)
+    suffixes = () if wanted is None else formats.by_name(wanted).suffixes
     batch.plan = files.plan(
-        sources, where, name=name, suffixes=(lambda _: wanted) if wanted else None
+        sources, where, name=name, suffixes=(lambda _: suffixes) if suffixes else None
     )
     batch.failed += [failure(p.path, None, p.error) for p in batch.plan.problems]
-    if not batch.plan.outputs and not batch.failed:
-        raise NoInputError(
-            "no photo found in " + ", ".join(str(i) for i in inputs),
-            hint=f"{len(batch.ignored)} other files were passed over; -v lists them"
-            if batch.ignored
-            else "JPEG, PNG, TIFF, WebP, AVIF and BMP are read",
-        )
-    _decide(batch, fingerprint, index, format, overwrite, skip_existing)
-    return batch
-
-
-def _decide(
-    batch: Batch, fingerprint: str, index: files.Index, format_: str, overwrite: bool, skip: bool
-) -> None:
     outputs = batch.plan.outputs
     verdicts = index.lookup_many([(o.target, o.source.path, fingerprint) for o in outputs])
     for planned, verdict in zip(outputs, verdicts, strict=True):
@@ -120,28 +135,42 @@ def _decide(
             batch.notes.append(f"{source} -> {target}: {planned.note}")
         if verdict is files.Verdict.SAME:
             batch.skipped.append(Outcome(source, target, "skipped", "already done"))
-        elif verdict is not files.Verdict.MISSING and not overwrite and skip:
+        elif verdict is files.Verdict.MISSING or overwrite:
+            batch.jobs.append(Job(source, target, wanted, overwrite, sizes[source]))
+        elif skip_existing:
             batch.skipped.append(Outcome(source, target, "skipped", "the output exists"))
-        elif verdict is not files.Verdict.MISSING and not overwrite:
-            made = verdict is files.Verdict.DIFFERENT
-            what = (
-                "the output was made with other settings, or from an earlier version of the photo"
-                if made
-                else "the output exists, and was not made from this photo by this program"
-            )
-            hint = "--overwrite replaces it, --skip-existing leaves it"
-            batch.failed.append(failure(source, target, OutputExists(what, hint=hint)))
         else:
-            wanted = None if format_ == "keep" else format_
-            size = _megapixels(planned.source)
-            batch.jobs.append(Job(source, target, wanted, overwrite, size))
+            batch.failed.append(failure(source, target, _in_the_way(verdict)))
+    return batch
+
+
+def format_for(target: Path | None, wanted: str) -> str | None:
+    """The name of the format to write, None for the photo's own.
+
+    Args:
+        target: the file that `-o` names, if it names one.
+        wanted: the setting: a format's name, or `keep`.
+    """
+    if wanted != "keep":
+        return wanted
+    named = None if target is None else formats.by_suffix(target.suffix)
+    return None if named is None else named.name
+
+
+def _in_the_way(verdict: files.Verdict) -> OutputExists:
+    what = (
+        "the output was made with other settings, or from an earlier version of the photo"
+        if verdict is files.Verdict.DIFFERENT
+        else "the output exists, and was not made from this photo by this program"
+    )
+    return OutputExists(what, hint=_HINT_WHEN_IN_THE_WAY)
 
 
 def failure(source: Path, target: Path | None, error: DenoiseError) -> Outcome:
     """The outcome of a photo that failed before it was begun."""
-    hint = f" ({error.hint})" if error.hint else ""
-    where = f" [{error.path}]" if error.path not in (None, source, target) else ""
-    return Outcome(source, target, "failed", error.what + where + hint, error.kind)
+    outcome = Outcome(source, target, "failed")
+    outcome.fail(error)
+    return outcome
 
 
 def preview(batch: Batch) -> Iterator[Planned]:
@@ -159,67 +188,97 @@ def run(
     pipeline: Pipeline,
     stop: threading.Event,
     progress: Progress | None = None,
+    tally: Tally | None = None,
 ) -> Iterator[Outcome | Summary]:
     """Do the batch: every photo's outcome, then a summary.
 
     Files that killed runs left unfinished in the target folders are removed first. A full disk
     ends the batch; every other failure costs one photo.
 
+    Args:
+        batch: from `prepare`.
+        pipeline: does the photos.
+        stop: when set, the photo in hand is finished and the rest is left.
+        progress: told while the model works.
+        tally: counts; give one to know the sum if the run is cut short by an exception.
+
     Raises:
         ModelError, DeviceError: nothing can be computed; no photo was touched.
     """
-    started = time.monotonic()
-    done = skipped = failed = unwritable = 0
-    megapixels = 0.0
+    tally = tally or Tally(batch)
     for folder in batch.plan.folders:
         files.clean_leftovers(folder)
-
-    def everything() -> Iterator[Outcome]:
-        yield from batch.failed
-        yield from batch.skipped
-        yield from pipeline.run(batch.jobs, stop, progress)
-
-    for outcome in everything():
-        done += outcome.status == "done"
-        skipped += outcome.status == "skipped"
-        failed += outcome.status == "failed"
-        if outcome.status == "done":
-            megapixels += outcome.megapixels
-        if outcome.error == "OutputError":
-            unwritable += 1
-            if outcome.target and files.free_bytes(outcome.target.parent) < DISK_FULL:
-                stop.set()
+    for outcome in (*batch.failed, *batch.skipped):
+        tally.count(outcome)
         yield outcome
-    unfinished = len(batch.jobs) + len(batch.skipped) + len(batch.failed) - done - skipped - failed
-    code = 6 if unwritable else 1 if failed else 0
-    if not done and not skipped and failed and not unwritable and _none_readable(batch):
-        code = NoInputError.exit_code
-    yield Summary(
-        done, skipped, failed, len(batch.ignored), round(megapixels, 3),
-        round(time.monotonic() - started, 3),
-        interrupted=bool(unfinished and not unwritable), exit_code=code,
-    )  # fmt: skip
+    for outcome in pipeline.run(batch.jobs, stop, progress):
+        tally.count(outcome)
+        if tally.full:
+            stop.set()
+        yield outcome
+    yield tally.summary()
 
 
-def _none_readable(batch: Batch) -> bool:
-    unreadable = ("UnreadablePhoto", "UnsupportedPhoto", "PhotoTooLarge")
-    return not batch.jobs and all(outcome.error in unreadable for outcome in batch.failed)
+@dataclass(slots=True)
+class Tally:
+    """Counts the outcomes of a batch as they come, and draws the sum."""
+
+    batch: Batch
+    started: float = field(default_factory=time.monotonic)
+    done: int = 0
+    skipped: int = 0
+    megapixels: float = 0.0
+    full: bool = False
+    errors: list[str | None] = field(default_factory=list)
+
+    def count(self, outcome: Outcome) -> None:
+        """Take one outcome into account."""
+        if outcome.status == "failed":
+            self.errors.append(outcome.error)
+            self.full = self.full or outcome.error == DiskFull.__name__
+        elif outcome.status == "skipped":
+            self.skipped += 1
+        else:
+            self.done += 1
+            self.megapixels += outcome.megapixels
+
+    def summary(self) -> Summary:
+        """The sum so far: after an interruption too."""
+        failed = len(self.errors)
+        left = self.batch.photos - self.done - self.skipped - failed
+        return Summary(
+            self.done, self.skipped, failed, len(self.batch.ignored), round(self.megapixels, 3),
+            round(time.monotonic() - self.started, 3),
+            interrupted=left > 0 and not self.full, exit_code=self._exit_code(), left=left,
+        )  # fmt: skip
+
+    def _exit_code(self) -> int:
+        if not self.errors:
+            return 0
+        if _NOT_WRITABLE.intersection(self.errors):
+            return OutputError.exit_code
+        if not self.done and not self.skipped and _NOT_READABLE.issuperset(self.errors):
+            return NoInputError.exit_code
+        return 1
 
 
-def _sniff(head: bytes) -> str | None:
-    found = formats.sniff(head)
-    return None if found is None else found.name
+class _Look:
+    """Tells the format of a file from its first bytes, and on the way its size for the progress.
 
+    `files.walk` yields each photo before it looks at the next, so `megapixels` is that photo's;
+    None where the first bytes do not tell.
+    """
 
-def _unsupported(head: bytes) -> str | None:
-    return formats.unsupported_kind(head)
+    megapixels: float | None = None
 
-
-def _megapixels(source: files.Source) -> float:
-    """Size from the header, or a guess from the number of bytes; only progress depends on it."""
-    try:
-        with source.path.open("rb") as file:
-            width, height = formats.size(file.read(files.HEAD_BYTES))
-    except (OSError, DenoiseError):
-        return source.size / BYTES_PER_MEGAPIXEL
-    return width * height / 1e6
+    def __call__(self, head: bytes) -> str | None:
+        found = formats.sniff(head)
+        if found is None:
+            return None
+        try:
+            width, height = found.size(head)
+        except DenoiseError:
+            self.megapixels = None
+        else:
+            self.megapixels = width * height / 1e6
+        return found.name

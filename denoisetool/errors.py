@@ -11,7 +11,8 @@
     ├── NoInputError           3   nothing readable among the inputs
     ├── ModelError             4   model missing, corrupt or unreachable
     ├── DeviceError            5   the requested device or precision is not available
-    └── OutputError            6   output not writable, or the disk is full
+    └── OutputError            6   output not writable
+        └── DiskFull           6   no space left: nothing else can be written either
 
 Interruption is not an error: the command line maps Ctrl-C to 130 and SIGTERM to 143.
 The exit codes are stable: scripts may rely on them.
@@ -19,6 +20,8 @@ The exit codes are stable: scripts may rely on them.
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Collection
 from pathlib import Path
 
 EXIT_OK = 0
@@ -103,6 +106,31 @@ class DeviceError(DenoiseError):
 
 
 class OutputError(DenoiseError):
-    """The output cannot be written, or the disk is full."""
+    """The output cannot be written."""
 
     exit_code = 6
+
+
+class DiskFull(OutputError):
+    """No space is left, or the quota is used up; the next output would fare no better."""
+
+
+def explain(error: BaseException, known: Collection[Path | None] = ()) -> tuple[str, str]:
+    """Why one photo failed, in a sentence, and a stable word for the kind of failure.
+
+    Args:
+        error: what was raised.
+        known: paths that the reader sees anyway and that need not be said again.
+    """
+    if isinstance(error, DenoiseError):
+        where = f" [{error.path}]" if error.path is not None and error.path not in known else ""
+        return error.what + where + (f" ({error.hint})" if error.hint else ""), error.kind
+    if isinstance(error, MemoryError):
+        return (
+            "not enough memory for this photo (close other programs and run again)",
+            "MemoryError",
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    what = f"unexpected {type(error).__name__}{place}: {' '.join(str(error).split())[:300]}"
+    return f"{what} (this is a bug: please report it with the photo)", "UnexpectedError"

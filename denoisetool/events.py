@@ -1,17 +1,20 @@
 """What the program says while it works: one versioned JSON object per line with `--json`.
 
 Additive only: keys are added, never renamed or removed, within one version. Every object has
-`v` and `event`. Numbers: seconds, megapixels, bytes; noise in levels of 255; colour in CIEDE2000.
+`v` and `event`. Numbers: seconds, megapixels, bytes; noise in levels of 255; colour in CIEDE2000;
+what is infinite or undefined is null. File names that are no valid Unicode keep their odd bytes as
+lone surrogates (`\udc80` to `\udcff`, PEP 383).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from denoisetool.errors import DenoiseError
+from denoisetool.errors import DenoiseError, explain
 
 VERSION = 1
 Status = Literal["done", "skipped", "failed"]
@@ -45,6 +48,28 @@ class Planned:
     megapixels: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The end of a dry run: what the real one would do and need.
+
+    Attributes:
+        denoise, skip, refuse: how many photos.
+        megapixels: what the model would have to do.
+        bytes: what the outputs will take, roughly; free_bytes: what is free there, if known.
+        seconds: how long it will take, roughly; None where nothing was measured yet.
+        ignored: files passed over that are no photos.
+    """
+
+    denoise: int
+    skip: int
+    refuse: int
+    megapixels: float
+    bytes: int
+    free_bytes: int | None
+    seconds: float | None
+    ignored: int = 0
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of one photo.
@@ -74,10 +99,24 @@ class Outcome:
     changed: bool = True
     notes: list[str] = field(default_factory=list)
 
+    def fail(self, error: BaseException) -> None:
+        """Turn this into the outcome of a photo that could not be done."""
+        self.status = "failed"
+        self.reason, self.error = explain(error, known=(self.source, self.target))
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The end of a batch."""
+    """The end of a batch.
+
+    Attributes:
+        done, skipped, failed: photos with an outcome; left: those that were not begun, because the
+            run was interrupted or the disk was full.
+        ignored: files passed over that are no photos.
+        megapixels: what was done, in seconds of wall time.
+        interrupted: whether somebody asked to stop before all was done.
+        exit_code: what the process will exit with.
+    """
 
     done: int
     skipped: int
@@ -87,6 +126,7 @@ class Summary:
     seconds: float
     interrupted: bool = False
     exit_code: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +140,10 @@ class Problem:
     exit_code: int
 
 
-Event = Start | Planned | Outcome | Summary | Problem
+Event = Start | Planned | Forecast | Outcome | Summary | Problem
 _NAMES: dict[type, str] = {
-    Start: "start", Planned: "planned", Outcome: "photo", Summary: "summary", Problem: "error",
+    Start: "start", Planned: "planned", Forecast: "forecast", Outcome: "photo",
+    Summary: "summary", Problem: "error",
 }  # fmt: skip
 
 
@@ -112,6 +153,23 @@ def problem(error: DenoiseError) -> Problem:
 
 
 def to_json(event: Event) -> str:
+    """One line of JSON for an event; see `record`."""
+    return record(_NAMES[type(event)], **asdict(event))
+
+
+def record(event: str, **body: Any) -> str:
     """One line of JSON, ASCII only, so that any pipe carries it; no line feed at the end."""
-    body: dict[str, Any] = {"v": VERSION, "event": _NAMES[type(event)], **asdict(event)}
-    return json.dumps(body, default=str)
+    return json.dumps({"v": VERSION, "event": event, **_plain(body)}, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON knows: paths as text, numbers that are none as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return str(value)

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from denoisetool import files, formats
 from denoisetool.denoiser import Denoiser, Report
-from denoisetool.errors import (
-    DenoiseError,
-    OutputExists,
-    PhotoError,
-    PhotoTooLarge,
-    UnreadablePhoto,
-)
+from denoisetool.errors import DenoiseError, OutputExists, UnreadablePhoto
 from denoisetool.events import Outcome
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.photo import Photo
@@ -55,63 +52,6 @@ class Job:
 
 Progress = Callable[[Job, float], None]
 """Called with a job and the share of it that the model has done, 0..1."""
-
-
-class _Budget:
-    """Admits photos in order while their megapixels fit; a larger one waits to be alone."""
-
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
-        self._used = 0.0
-        self._next = 0
-        self._closed = False
-        self._change = threading.Condition()
-
-    def admit(self, ticket: int, megapixels: float) -> None:
-        with self._change:
-            self._change.wait_for(lambda: self._closed or self._fits(ticket, megapixels))
-            if self._closed:
-                raise _StoppedError
-            self._next += 1
-            self._used += megapixels
-            self._change.notify_all()
-
-    def pass_over(self, ticket: int) -> None:
-        """A photo that failed before it was admitted takes its turn without any room."""
-        with self._change:
-            self._change.wait_for(lambda: self._closed or ticket == self._next)
-            self._next += 1
-            self._change.notify_all()
-
-    def release(self, megapixels: float) -> None:
-        with self._change:
-            self._used -= megapixels
-            self._change.notify_all()
-
-    def close(self) -> None:
-        with self._change:
-            self._closed = True
-            self._change.notify_all()
-
-    def _fits(self, ticket: int, megapixels: float) -> bool:
-        room = self._used <= 1e-9 or self._used + megapixels <= self._limit
-        return ticket == self._next and room
-
-
-class _StoppedError(Exception):
-    """The run is over; whoever waits gives up."""
-
-
-@dataclass(slots=True)
-class _Item:
-    """A photo on its way through."""
-
-    job: Job
-    outcome: Outcome
-    photo: Photo | None = None
-    report: Report | None = None
-    identity: files.Identity | None = None
-    admitted: float = 0.0
 
 
 @dataclass(slots=True)
@@ -150,7 +90,10 @@ class Pipeline:
         stop: threading.Event | None = None,
         progress: Progress | None = None,
     ) -> Iterator[Outcome]:
-        """Do all jobs; outcomes come as photos are finished.
+        """Do all jobs; outcomes come in the jobs' order, as photos are finished.
+
+        Closing the generator early, or an exception in its caller, ends it the quick way: files
+        that are being written are finished, photos that wait to be written are dropped.
 
         Args:
             jobs: taken one by one, only as far ahead as memory allows.
@@ -177,19 +120,21 @@ class Pipeline:
                 if stop.is_set() or not coming:
                     break
                 item = coming.popleft().result()
+                yield from _finished(going, self.threads)
+                if stop.is_set():
+                    break
                 self._denoise(item, progress)
                 going.append(encoders.submit(self._encode, item, budget))
                 del item  # the encoder alone holds the photo now
-                while going and (going[0].done() or len(going) > self.threads):
-                    yield going.popleft().result()
-            while going:
-                yield going.popleft().result()
+                yield from _finished(going, self.threads)
+            yield from _finished(going, 0)
         finally:
             budget.close()
-            decoders.shutdown(wait=True, cancel_futures=True)
-            encoders.shutdown(wait=True)
+            decoders.shutdown(wait=False, cancel_futures=True)
+            encoders.shutdown(wait=True, cancel_futures=True)
+            decoders.shutdown(wait=True)
 
-    def once(self, data: bytes, target_format: str | None = None) -> tuple[bytes, Report]:
+    def once(self, data: bytes, target_format: str | None = None) -> tuple[bytes, Photo, Report]:
         """Denoise one photo in memory.
 
         Args:
@@ -197,115 +142,122 @@ class Pipeline:
             target_format: name of the format to write; None for the photo's own.
 
         Returns:
-            The new file content, and what was done.
+            The new file content, the photo, and what was done.
         """
         photo = formats.decode(data, self.limits)
         report = self.ready().denoise(photo)
-        report.notes[:0] = photo.notes
         if not report.changed and self._same_file(photo, target_format):
-            return data, report
+            return data, photo, report
         out = io.BytesIO()
         formats.encode(photo, target_format or photo.format, out, self.options)
-        return out.getvalue(), report
+        return out.getvalue(), photo, report
 
-    # -- stages --------------------------------------------------------------------------------
+    # -- stages: none of them raises, whatever happens belongs to the one photo ----------------
 
     def _decode(self, ticket: int, job: Job, budget: _Budget) -> _Item:
-        item = _Item(job, Outcome(job.source, job.target, "done"))
-        started = time.perf_counter()
-        with _blamed(item):
-            try:
-                self._check_target(item)
-                if item.outcome.status == "done":
-                    data = self._read(item)
-                    width, height = formats.size(data)
-                    item.outcome.megapixels = width * height / 1e6
-                    _check_size(item.outcome.megapixels, self.limits)
-            finally:
-                if item.outcome.megapixels and item.outcome.status == "done":
-                    item.admitted = min(item.outcome.megapixels, self.limits.megapixels)
-                    budget.admit(ticket, item.admitted)
-                else:
-                    budget.pass_over(ticket)
-            if item.outcome.status == "done":
+        item, data = _Item(job, Outcome(job.source, job.target, "done")), b""
+        with budget.turn(ticket), _stage(item):
+            data = self._admit(item, budget)
+        if item.begun:
+            with _stage(item):
                 item.photo = formats.decode(data, self.limits)
-        item.outcome.seconds += time.perf_counter() - started
         return item
+
+    def _admit(self, item: _Item, budget: _Budget) -> bytes:
+        """The photo's content, once there is room for its pixels; empty if it need not be done.
+
+        The size is looked up in the header before the rest is read, so that what waits for room
+        takes none; only a header that is not at the start (some TIFFs) needs the whole file.
+        """
+        self._check_target(item)
+        if not item.begun:
+            return b""
+        with _open(item.job.source) as file:
+            before = os.fstat(file.fileno())
+            data = file.read(files.HEAD_BYTES)
+            size = _megapixels(data)
+            if size is None:
+                data += file.read()
+                size = _megapixels(data) or 0.0
+            item.outcome.megapixels = size
+            if size > self.limits.megapixels:
+                return data  # enough for the decoder to refuse it
+            item.outcome.seconds -= budget.take(size)
+            item.admitted = size
+            data += file.read()
+            after = os.fstat(file.fileno())
+        if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            hint = "run again when it is complete"
+            raise UnreadablePhoto("the file is still being written", hint=hint)
+        item.identity = files.Identity(len(data), before.st_mtime_ns, files.digest(data))
+        return data
 
     def _check_target(self, item: _Item) -> None:
         """Look once more before the work: another run may have made this output meanwhile."""
         job = item.job
         if job.overwrite or not os.path.lexists(job.target):
             return
-        if self.index is not None:
-            verdict = self.index.lookup(job.target, job.source, self.fingerprint)
-            if verdict is files.Verdict.SAME:
-                item.outcome.status, item.outcome.reason = "skipped", "already done"
-                return
-        raise OutputExists(
-            "the output is there already", path=job.target, hint="--overwrite replaces it"
-        )
+        if self._already_done(job):
+            item.outcome.status, item.outcome.reason = "skipped", "already done, by another run"
+            return
+        hint = "--overwrite replaces it, --skip-existing leaves it"
+        raise OutputExists("the output appeared while this run was under way", hint=hint)
 
-    def _read(self, item: _Item) -> bytes:
-        path = item.job.source
-        try:
-            with path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                data = file.read()
-                after = os.fstat(file.fileno())
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UnreadablePhoto(f"cannot be read: {reason}", path=path) from error
-        if (len(data), status.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            hint = "try again when it is complete"
-            raise UnreadablePhoto("the file is still being written", path=path, hint=hint)
-        item.identity = files.Identity(len(data), status.st_mtime_ns, files.digest(data))
-        return data
+    def _already_done(self, job: Job) -> bool:
+        """Whether the target is what this run would make."""
+        if self.index is None:
+            return False
+        return self.index.lookup(job.target, job.source, self.fingerprint) is files.Verdict.SAME
 
     def _denoise(self, item: _Item, progress: Progress | None) -> None:
-        photo = item.photo
-        if photo is None:
+        if item.photo is None:
             return
         denoiser = self.ready()  # a model that cannot be loaded ends the run, not the photo
-        started = time.perf_counter()
-        with _blamed(item):
+        with _stage(item):
             told = None if progress is None else (lambda share: progress(item.job, share))
-            item.report = denoiser.denoise(photo, told)
-        item.outcome.seconds += time.perf_counter() - started
+            item.report = denoiser.denoise(item.photo, told)
 
     def _encode(self, item: _Item, budget: _Budget) -> Outcome:
-        outcome, report, photo = item.outcome, item.report, item.photo
-        started = time.perf_counter()
-        with _blamed(item):
-            if report is not None and photo is not None:
-                outcome.noise, outcome.changed = round(report.noise, 3), report.changed
-                outcome.shift_mean = round(report.shift_mean, 4)
-                outcome.shift_p95 = round(report.shift_p95, 4)
-                self._write(item, photo, report)
-                outcome.notes = photo.notes + report.notes
-        item.photo = None
-        if item.admitted:
+        outcome = item.outcome
+        try:
+            with _stage(item):
+                if item.photo is not None and item.report is not None:
+                    report = item.report
+                    outcome.noise, outcome.changed = round(report.noise, 3), report.changed
+                    outcome.shift_mean = round(report.shift_mean, 4)
+                    outcome.shift_p95 = round(report.shift_p95, 4)
+                    self._write(item, item.photo, report)
+                    outcome.notes = item.photo.notes + report.notes
+        finally:
+            item.photo = None
             budget.release(item.admitted)
-        outcome.seconds = round(outcome.seconds + time.perf_counter() - started, 4)
+        outcome.seconds = round(outcome.seconds, 4)
         return outcome
 
     def _write(self, item: _Item, photo: Photo, report: Report) -> None:
         job, identity = item.job, item.identity
         assert identity is not None
-        with files.atomic_write(job.target, overwrite=job.overwrite) as out:
-            if not report.changed and self._same_file(photo, job.format):
-                data = job.source.read_bytes()
-                if files.digest(data) != identity.digest:
-                    raise UnreadablePhoto("the file changed meanwhile", path=job.source)
-                out.write(data)
-            else:
-                formats.encode(photo, job.format or photo.format, out, self.options)
-            if self.index is not None:
-                size, digest = files.digest_file(out)
-                self.index.intend(
-                    job.target, source=job.source, identity=identity,
-                    fingerprint=self.fingerprint, size=size, digest=digest,
-                )  # fmt: skip
+        try:
+            with files.atomic_write(job.target, overwrite=job.overwrite) as out:
+                if not report.changed and self._same_file(photo, job.format):
+                    with _open(job.source) as file:
+                        data = file.read()
+                    if files.digest(data) != identity.digest:
+                        raise UnreadablePhoto("the file changed meanwhile", hint="run again")
+                    out.write(data)
+                else:
+                    formats.encode(photo, job.format or photo.format, out, self.options)
+                if self.index is not None:
+                    size, digest = files.digest_file(out)
+                    self.index.intend(
+                        job.target, source=job.source, identity=identity,
+                        fingerprint=self.fingerprint, size=size, digest=digest,
+                    )  # fmt: skip
+        except OutputExists:
+            if not self._already_done(job):
+                raise
+            item.outcome.status, item.outcome.reason = "skipped", "already done, by another run"
+            return
         if self.index is not None:
             self.index.confirm(job.target)
 
@@ -315,44 +267,129 @@ class Pipeline:
         return same and self.options.quality is None and not self.options.strip
 
 
-def _check_size(megapixels: float, limits: Limits) -> None:
-    """Refuse before any memory is set aside; `formats.decode` tells the same of what it decodes."""
-    if megapixels > limits.megapixels:
-        raise PhotoTooLarge(
-            f"{megapixels:.1f} megapixels are more than the limit of {limits.megapixels:g}",
-            hint=f"--max-megapixels {int(megapixels) + 1} allows it",
-        )
+class _StoppedError(Exception):
+    """The run is over; whoever waits gives up."""
 
 
-class _blamed:  # noqa: N801 - reads as a phrase
-    """Whatever goes wrong inside belongs to this one photo and ends up in its outcome."""
+class _Budget:
+    """Admits photos in order while their megapixels fit; a larger one waits to be alone.
 
-    def __init__(self, item: _Item) -> None:
-        self._item = item
+    Whoever has the turn finds out how large its photo is, takes room for it, and passes the turn
+    on. So the first in order gets the room, and at most one photo of unknown size is in memory.
+    """
 
-    def __enter__(self) -> None:
-        return None
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._used = 0.0
+        self._next = 0
+        self._closed = False
+        self._change = threading.Condition()
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
-        if error is None:
-            return False
-        if not isinstance(error, Exception):
-            return False
-        item = self._item
+    @contextmanager
+    def turn(self, ticket: int) -> Iterator[None]:
+        """Wait for this ticket's turn; pass it on at the end. Raises _StoppedError."""
+        self._wait(lambda: ticket == self._next)
+        try:
+            yield
+        finally:
+            with self._change:
+                self._next += 1
+                self._change.notify_all()
+
+    def take(self, megapixels: float) -> float:
+        """Wait for room and take it; only who has the turn may. Raises _StoppedError.
+
+        Returns:
+            Seconds waited.
+        """
+        started = time.perf_counter()
+        self._wait(lambda: self._used <= 1e-9 or self._used + megapixels <= self._limit)
+        with self._change:
+            self._used += megapixels
+        return time.perf_counter() - started
+
+    def release(self, megapixels: float) -> None:
+        """Give room back."""
+        with self._change:
+            self._used -= megapixels
+            self._change.notify_all()
+
+    def close(self) -> None:
+        """End all waiting."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        with self._change:
+            self._change.wait_for(lambda: self._closed or until())
+            if self._closed:
+                raise _StoppedError
+
+
+@dataclass(slots=True)
+class _Item:
+    """A photo on its way through."""
+
+    job: Job
+    outcome: Outcome
+    photo: Photo | None = None
+    report: Report | None = None
+    identity: files.Identity | None = None
+    admitted: float = 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether nothing has spoken against doing it so far."""
+        return self.outcome.status == "done"
+
+
+@contextmanager
+def _stage(item: _Item) -> Iterator[None]:
+    """Take the time; whatever goes wrong inside belongs to this photo and ends up in its outcome.
+
+    Only what is no Exception at all, such as KeyboardInterrupt, goes through.
+    """
+    started = time.perf_counter()
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - one bad photo costs one photo
         item.photo = item.report = None
-        outcome = item.outcome
-        outcome.status = "failed"
-        if isinstance(error, _StoppedError):
-            outcome.reason, outcome.error = "stopped", "Stopped"
-        elif isinstance(error, MemoryError):
-            outcome.reason, outcome.error = "not enough memory for this photo", "OutOfMemory"
-        elif isinstance(error, DenoiseError):
-            where = f" [{error.path}]" if error.path not in (None, outcome.source) else ""
-            hint = f" ({error.hint})" if error.hint else ""
-            outcome.reason, outcome.error = error.what + where + hint, error.kind
-        elif isinstance(error, FileNotFoundError):
-            outcome.reason, outcome.error = "the file is gone", "UnreadablePhoto"
-        else:
-            outcome.reason = f"unexpected {type(error).__name__}: {error}"
-            outcome.error = PhotoError.__name__
-        return True
+        item.outcome.fail(error)
+    finally:
+        item.outcome.seconds += time.perf_counter() - started
+
+
+def _finished(going: deque[Future[Outcome]], most: int) -> Iterator[Outcome]:
+    """The first outcomes in order that are there; waits while more than `most` are not."""
+    while going and (len(going) > most or going[0].done()):
+        yield going.popleft().result()
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a photo, and tell what is wrong with reading it in the user's words."""
+    try:
+        with open(path, "rb", opener=_opener) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadablePhoto("this is no file any more", hint="run again")
+            yield file
+    except FileNotFoundError as error:
+        raise UnreadablePhoto("the file is gone; it was there when the run began") from error
+    except OSError as error:
+        hint = "check the disk and the permissions, then run again"
+        raise UnreadablePhoto(f"cannot be read: {error.strerror or error}", hint=hint) from error
+
+
+def _opener(path: str, flags: int) -> int:
+    """A pipe that took a photo's place meanwhile must not block us."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _megapixels(data: bytes) -> float | None:
+    """The size that the header tells; None if it does not."""
+    try:
+        width, height = formats.size(data)
+    except DenoiseError:
+        return None
+    return width * height / 1e6

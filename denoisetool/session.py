@@ -31,7 +31,7 @@ class Session:
         engine: the engine, once it was needed.
 
     Raises:
-        ModelError: the model is unknown or damaged.
+        ModelError: the model is unknown or its card is damaged.
     """
 
     settings: Settings
@@ -44,6 +44,13 @@ class Session:
         self.entry = self._pick()
         if self.entry.problem is not None:
             raise self.entry.problem
+
+    def verify(self) -> None:
+        """Check that the model's weights are whole; quick where they were checked before.
+
+        Raises:
+            ModelError: missing, damaged or different weights.
+        """
         self.registry.verify(self.entry)
 
     @property
@@ -68,8 +75,9 @@ class Session:
 
         Raises:
             DeviceError: the named device or precision is not to be had.
-            ModelError: the weights do not fit the card.
+            ModelError: the weights are damaged or do not fit the card.
         """
+        self.verify()
         settings, entry = self.settings, self.entry
         self.engine = engine = Engine(
             entry.card, entry.folder, settings.device, settings.precision, folder("cache")

@@ -13,8 +13,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
-
 from denoisetool.errors import UsageError
 
 APP = "denoisetool"
@@ -71,7 +69,7 @@ class Setting:
                 raise UsageError(f"{self.name} must be true or false, not {value!r}")
             return parsed
         try:
-            if isinstance(value, bool):
+            if isinstance(value, (bool, list, dict)):
                 raise ValueError
             parsed = self.kind(str(value)) if self.kind is not float else float(str(value))
         except ValueError:
@@ -84,9 +82,8 @@ class Setting:
         if isinstance(parsed, (int, float)):
             low, high = self.low, self.high
             within = (low is None or parsed >= low) and (high is None or parsed <= high)
-            if not within:  # catches NaN too
-                top = "" if high is None else f" and at most {high:g}"
-                raise UsageError(f"{self.name} must be at least {low:g}{top}, not {parsed:g}")
+            if not within:  # NaN is within nothing
+                raise UsageError(f"{self.name} must be from {low:g} to {high:g}, not {parsed:g}")
         return parsed
 
 
@@ -162,7 +159,9 @@ def folder(kind: Literal["config", "data", "cache", "state", "log"]) -> Path:
     """A platform directory of this program; `DENOISETOOL_HOME` moves all of them at once."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
-        return Path(home).expanduser() / kind
+        return Path(os.path.expanduser(home)) / kind  # noqa: PTH111 - raises nothing
+    import platformdirs
+
     return Path(getattr(platformdirs, f"user_{kind}_path")(APP, appauthor=False))
 
 
@@ -182,13 +181,16 @@ def read_file(path: Path) -> dict[str, Value]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"the config file cannot be read: {error}", path=path) from error
+        what = f"the config file cannot be read: {error}"
+        raise UsageError(what, path=path, hint="correct it, or remove it") from error
     values: dict[str, Value] = {}
     for key, value in data.items():
         try:
-            values[key] = find(key).parse(value)
+            setting = find(key)
+            values[setting.name] = setting.parse(value)
         except UsageError as error:
             error.path = path
+            error.hint = error.hint or f"correct it with `denoisetool config set {key} VALUE`"
             raise
     return values
 
@@ -199,7 +201,7 @@ def find(name: str) -> Setting:
     if setting is None:
         import difflib
 
-        near = difflib.get_close_matches(name, BY_NAME, n=1)
+        near = difflib.get_close_matches(name.replace("-", "_"), BY_NAME, n=1)
         hint = f"did you mean {near[0]}?" if near else "`denoisetool config show` lists them"
         raise UsageError(f"there is no setting {name!r}", hint=hint)
     return setting
@@ -225,18 +227,33 @@ def resolve(
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     for setting in SETTINGS:
-        name = setting.name
+        name, variable = setting.name, setting.variable
         if flags.get(name) is not None:
-            values[name], origins[name] = setting.parse(flags[name]), "flag"
-        elif environment.get(setting.variable):
-            try:
-                values[name] = setting.parse(environment[setting.variable])
-            except UsageError as error:
-                error.hint = f"set in the environment variable {setting.variable}"
-                raise
+            flag = "--" + name.replace("_", "-")
+            values[name] = _parsed(setting, flags[name], f"given with {flag}")
+            origins[name] = "flag"
+        elif environment.get(variable):
+            where = f"set in the environment variable {variable}"
+            values[name] = _parsed(setting, environment[variable], where)
             origins[name] = "environment"
         elif name in file:
             values[name], origins[name] = file[name], "file"
         else:
             values[name], origins[name] = setting.default, "default"
     return Resolved(Settings(**values), origins)
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Environment variables that look like settings of ours and are none."""
+    environment = os.environ if environment is None else environment
+    known = {HOME_VARIABLE, *(setting.variable for setting in SETTINGS)}
+    return sorted(v for v in environment if v.startswith(PREFIX) and v not in known)
+
+
+def _parsed(setting: Setting, value: object, where: str) -> Value:
+    """Parse a value, and on failure say where it stands."""
+    try:
+        return setting.parse(value)
+    except UsageError as error:
+        error.hint = where
+        raise

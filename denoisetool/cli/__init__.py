@@ -5,21 +5,64 @@ from __future__ import annotations
 import os
 import sys
 
-from denoisetool.errors import EXIT_INTERRUPTED, DenoiseError
+from denoisetool.errors import EXIT_INTERRUPTED, DenoiseError, UsageError
 
 
 def main() -> None:
     """Run the command line and exit with its code; see errors.py for what the codes mean."""
-    from denoisetool.cli.app import app
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:  # `denoisetool --json ... | head`: whoever read has gone
+        code = 1
+    _let_go_of_pipes()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code of the command that was given; everything expected is told to the user."""
+    from denoisetool.cli.app import command
     from denoisetool.cli.console import show_error
 
+    as_json = "--json" in sys.argv
     try:
-        app(prog_name="denoisetool")
+        return int(command().main(prog_name="denoisetool", standalone_mode=False) or 0)
     except DenoiseError as error:
-        show_error(error, as_json="--json" in sys.argv)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # `denoisetool --json ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        failure: DenoiseError | None = error
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of the command-line parser's own
+            raise
+        failure = _usage(error)
+    if failure is None:
+        return UsageError.exit_code
+    try:
+        show_error(failure, as_json=as_json)
+    except DenoiseError:  # not even the error could be written: stdout is what failed
+        show_error(failure)
+    return failure.exit_code
+
+
+def _usage(error: object) -> DenoiseError | None:
+    """The parser's complaint as ours; None for the help that it raises without arguments."""
+    context = getattr(error, "ctx", None)
+    text = str(getattr(error, "format_message")())  # noqa: B009 - its class is private
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(text + "\n")
+        return None
+    path = " ".join(context.command_path.split()) if context is not None else "denoisetool"
+    what = text.strip().rstrip(".")
+    return UsageError(what[:1].lower() + what[1:], hint=f"`{path} --help` shows what there is")
+
+
+def _let_go_of_pipes() -> None:
+    """What is still in a buffer whose reader has gone, or whose disk is full, cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            except (OSError, ValueError):
+                continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,8 @@ from typer.core import TyperGroup
 from denoisetool import __version__
 from denoisetool.cli import config, denoise, doctor, evaluate, models, train
 
-DEFAULT = "denoise"
+DEFAULT = "\0"
+"""The default command's name: one that no folder and no word of a command line can have."""
 INTRO = """Take the noise out of photographs.
 
   denoisetool photos/ -o clean/      a file, several files, or folders (tree mirrored)
@@ -29,8 +31,17 @@ class DefaultGroup(TyperGroup):
         while position < len(args) and args[position] in own:
             position += 1
         if position < len(args) and args[position] not in self.commands:
-            args = [*args[:position], DEFAULT, *args[position:]]
+            options = args[: args.index("--")] if "--" in args else args
+            if not {"-h", "--help"}.isdisjoint(options):
+                args, position = ["--help"], 1
+            else:
+                args = [*args[:position], DEFAULT, *args[position:]]
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The default command goes by no name in messages."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return ("" if name == DEFAULT else name), found, rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The default command's arguments and options, then the other commands."""
@@ -69,6 +80,18 @@ def _root(
     ] = False,
 ) -> None:
     """Take the noise out of photographs."""
+
+
+def command() -> Any:
+    """The whole command line, ready to parse."""
+    return typer.main.get_command(app)
+
+
+def nearest_command(word: str) -> str | None:
+    """The command that a mistyped word may have meant; None if it resembles none."""
+    names = [name for name in command().commands if name != DEFAULT]
+    near = difflib.get_close_matches(word, names, n=1)
+    return near[0] if near else None
 
 
 app.command(DEFAULT, hidden=True)(denoise.denoise)

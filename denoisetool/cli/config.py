@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from denoisetool import events
 from denoisetool.cli import options
-from denoisetool.cli.console import print_line
-from denoisetool.errors import OutputError
-from denoisetool.settings import SETTINGS, config_path, find, read_file, resolve
+from denoisetool.cli.console import print_error, print_line
+from denoisetool.errors import UsageError
+from denoisetool.settings import (
+    PREFIX,
+    SETTINGS,
+    Value,
+    config_path,
+    find,
+    resolve,
+    unknown_variables,
+)
 
 app = typer.Typer(help="Show and change the settings.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -25,14 +33,16 @@ def show(json: options.Json = False) -> None:
     for setting in SETTINGS:
         value, origin = getattr(resolved.settings, setting.name), resolved.origins[setting.name]
         if json:
-            body = {"v": 1, "event": "setting", "name": setting.name, "value": value}
-            body |= {"origin": origin, "variable": setting.variable, "help": setting.help}
-            print_line(jsonlib.dumps(body))
+            print_line(
+                events.record(
+                    "setting", name=setting.name, value=value, origin=origin,
+                    variable=setting.variable, help=setting.help,
+                )
+            )  # fmt: skip
         else:
-            shown = (
-                "auto" if value is None else str(value).lower() if setting.kind is bool else value
-            )
-            print_line(f"{setting.name:15} {shown!s:10} {origin:12} {setting.help}")
+            print_line(f"{setting.name:15} {_text(value):10} {origin:12} {setting.help}")
+    for variable in unknown_variables():
+        print_error(f"note: {variable} is set, but there is no setting of this name")
 
 
 @app.command("set")
@@ -41,12 +51,16 @@ def set_(name: Key, value: NewValue) -> None:
     setting = find(name)
     parsed = setting.parse(value)
     _edit(setting.name, parsed)
+    print_error(f"{setting.name} is {_text(parsed)} from now on, in {config_path()}")
+    _warn_if_overruled(setting.name)
 
 
 @app.command()
 def unset(name: Key) -> None:
     """Take a setting out of the user's config file, back to its default."""
-    _edit(find(name).name, None)
+    key = name if name in _document() else find(name).name  # also what another version knew
+    _edit(key, None)
+    print_error(f"{key} is no longer set in {config_path()}")
 
 
 @app.command()
@@ -55,23 +69,49 @@ def path() -> None:
     print_line(str(config_path()))
 
 
-def _edit(name: str, value: str | int | float | bool | None) -> None:
+def _text(value: Value) -> str:
+    """A value as one would write it on the command line."""
+    if value is None:
+        return "auto"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _warn_if_overruled(name: str) -> None:
+    """An environment variable wins over the file that was just written."""
+    import os
+
+    variable = PREFIX + name.upper()
+    if os.environ.get(variable):
+        print_error(f"note: {variable} is set too, and wins over the file")
+
+
+def _document() -> Any:
+    """The config file as it is, comments and all; empty if there is none."""
+    import tomlkit
+    import tomlkit.exceptions
+
+    target = config_path()
+    try:
+        return tomlkit.parse(target.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return tomlkit.document()
+    except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as error:
+        what = f"the config file cannot be read: {error}"
+        raise UsageError(what, path=target, hint="correct it, or remove it") from error
+
+
+def _edit(name: str, value: Value) -> None:
+    """Change one line of the config file, where None takes it out."""
     import tomlkit
 
     from denoisetool.files import atomic_write
 
-    target = config_path()
-    read_file(target)  # refuses a broken file before it is rewritten
-    try:
-        text = target.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        text = ""
-    except OSError as error:
-        raise OutputError(f"the config file cannot be read: {error}", path=target) from error
-    document = tomlkit.parse(text)
+    document = _document()
+    if "_" in name:
+        document.pop(name.replace("_", "-"), None)  # the other spelling of the same setting
     if value is None:
         document.pop(name, None)
     else:
         document[name] = value
-    with atomic_write(target, overwrite=True) as out:
+    with atomic_write(config_path().resolve(), overwrite=True) as out:
         out.write(tomlkit.dumps(document).encode())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from denoisetool import events
-from denoisetool.errors import DenoiseError
-from denoisetool.events import Event, Outcome, Planned, Start, Summary
-from denoisetool.pipeline import Job
+from denoisetool.errors import DenoiseError, OutputError
+from denoisetool.events import Event, Forecast, Outcome, Planned, Start, Summary
+
+if TYPE_CHECKING:
+    from denoisetool.pipeline import Job
 
 
 def show_error(error: DenoiseError, *, as_json: bool = False) -> None:
@@ -24,22 +22,45 @@ def show_error(error: DenoiseError, *, as_json: bool = False) -> None:
 
 
 def print_line(text: str) -> None:
-    """One line of data on stdout; names that are no valid text are shown escaped."""
-    sys.stdout.write(_printable(text) + "\n")
-    sys.stdout.flush()
+    """One line of data on stdout.
+
+    Raises:
+        OutputError: stdout cannot take it. A reader that went away stays BrokenPipeError.
+    """
+    try:
+        sys.stdout.write(printable(text, sys.stdout) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise stdout_error(error) from error
+
+
+def stdout_error(error: OSError) -> OutputError:
+    """Why standard output takes nothing more."""
+    return OutputError(f"standard output cannot be written: {error.strerror or error}")
 
 
 def print_error(text: str) -> None:
     """One line for people on stderr, which a windowed program does not have."""
     if sys.stderr is not None:
-        sys.stderr.write(_printable(text) + "\n")
+        sys.stderr.write(printable(text, sys.stderr) + "\n")
         sys.stderr.flush()
 
 
-def _printable(text: str) -> str:
-    """Line feeds and undecodable bytes in file names must not break lines or encodings."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text.replace("\n", "\\n").replace("\r", "\\r") if "\n" in text or "\r" in text else text
+def printable(text: str, stream: TextIO | None = None) -> str:
+    """Text that stays on its line and cannot steer a terminal, whatever is in a file's name."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _escaped(character: str) -> str:
+    """A control character by its escape, and a byte that is no text by that byte."""
+    if 0xDC80 <= ord(character) <= 0xDCFF:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class Console:
@@ -49,59 +70,52 @@ class Console:
         as_json: events as JSON lines on stdout.
         quiet: only failures for people.
         verbose: every photo, notes and what was passed over.
-        megapixels: what the model will have to do, for the progress bar.
-        photos: how many photos there are.
     """
 
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self._bar: Any = None
-        self._shares: dict[Job, float] = {}
-        self._done = self._photos = 0
-        self._lock = threading.Lock()
+        self._jobs: dict[Path, float] = {}
+        self._shares: dict[Path, float] = {}
 
-    def begin(self, megapixels: float, photos: int) -> None:
+    def begin(self, jobs: list[Job]) -> None:
         """Show a progress bar if a person is watching."""
-        self._photos = photos
-        if self.quiet or not photos or sys.stderr is None or not sys.stderr.isatty():
+        self._jobs = {job.target: job.megapixels for job in jobs}
+        if self.quiet or not jobs or sys.stderr is None or not sys.stderr.isatty():
             return
         from tqdm import tqdm
 
         self._bar = tqdm(
-            total=round(megapixels, 1), unit="MP", dynamic_ncols=True, leave=False,
-            bar_format="{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} MP, {rate_fmt},"
-            " {remaining} left {postfix}",
+            total=sum(self._jobs.values()), unit="MP", dynamic_ncols=True, leave=False,
+            smoothing=0.1, disable=None, bar_format="{percentage:3.0f}% |{bar:20}| {n:.1f} of"
+            " {total:.1f} MP, {rate_fmt}, {remaining} left, {postfix}",
         )  # fmt: skip
+        self._bar.set_postfix_str("starting")
 
     def progress(self, job: Job, share: float) -> None:
         """The model has done `share` of a photo."""
-        if self._bar is None:
-            return
-        with self._lock:
-            before = self._shares.get(job, 0.0)
-            self._shares[job] = share
-            self._bar.set_postfix_str(
-                f"{self._done + 1} of {self._photos}: {_printable(job.source.name)}", refresh=False
-            )
-            self._bar.update((share - before) * job.megapixels)
-            if share >= 1:
-                del self._shares[job]
-                self._done += 1
+        self._advance(job.target, share, job.source.name)
 
     def show(self, event: Event) -> None:
         """Tell about one event."""
         if self.as_json:
             print_line(events.to_json(event))
         if isinstance(event, Start):
+            if self._bar is not None:
+                self._bar.unpause()  # the model is loaded: time counts from here
             self.say(f"{event.model} on {event.device} in {event.precision}: {event.reason}")
         elif isinstance(event, Outcome):
             self._show_outcome(event)
+            self._settle(event)
         elif isinstance(event, Summary):
+            self.end()
             self._show_summary(event)
         elif isinstance(event, Planned) and not self.as_json:
             arrow = f" -> {event.target}" if event.target else ""
             reason = f": {event.reason}" if event.reason else f" ({event.megapixels:.1f} MP)"
             print_line(f"{event.action:8}{event.source}{arrow}{reason}")
+        elif isinstance(event, Forecast):
+            self._show_forecast(event)
 
     def say(self, text: str) -> None:
         """A sentence for people, unless they want quiet."""
@@ -118,6 +132,25 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _advance(self, target: Path, share: float, name: str) -> None:
+        """Move the bar; backwards too, when a photo is begun again with smaller tiles."""
+        if self._bar is None or target not in self._jobs:
+            return
+        before = self._shares.get(target, 0.0)
+        self._shares[target] = share
+        done = len(self._jobs) - self._left()
+        text = f"photo {done + 1} of {len(self._jobs)}: {printable(name)[:40]}"
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update((share - before) * self._jobs[target])
+
+    def _left(self) -> int:
+        return sum(self._shares.get(target, 0.0) < 1 for target in self._jobs)
+
+    def _settle(self, outcome: Outcome) -> None:
+        """A photo with an outcome costs no more time, whatever became of it."""
+        if outcome.target is not None:
+            self._advance(outcome.target, 1.0, outcome.source.name)
 
     def _write(self, text: str) -> None:
         if self._bar is not None:
@@ -136,21 +169,20 @@ class Console:
         if self._bar is None or self.verbose:
             line = f"{outcome.source} -> {outcome.target} ({outcome.megapixels:.1f} MP, "
             line += f"{outcome.seconds:.1f} s"
-            if outcome.noise is not None:
+            if outcome.noise is not None and outcome.changed:
                 line += f", noise {outcome.noise:.1f}"
             if self.verbose and outcome.shift_mean is not None:
                 line += f", colour shift {outcome.shift_mean:.2f} mean {outcome.shift_p95:.2f} p95"
-            self.say(line + ("" if outcome.changed else ", copied unchanged") + ")")
+            self.say(line + ("" if outcome.changed else ", nothing changed") + ")")
         for note in outcome.notes:
             self.say(f"  note: {outcome.source.name}: {note}")
 
     def _show_summary(self, summary: Summary) -> None:
-        self.end()
         parts = [f"{summary.done} done"]
-        if summary.skipped:
-            parts.append(f"{summary.skipped} skipped")
-        if summary.failed:
-            parts.append(f"{summary.failed} FAILED")
+        for count, word in ((summary.skipped, "skipped"), (summary.failed, "FAILED"),
+                            (summary.left, "not begun")):  # fmt: skip
+            if count:
+                parts.append(f"{count} {word}")
         if summary.ignored and self.verbose:
             parts.append(f"{summary.ignored} other files passed over")
         line = ", ".join(parts)
@@ -158,45 +190,42 @@ class Console:
             speed = summary.megapixels / max(summary.seconds, 1e-9)
             line += f" in {summary.seconds:.1f} s ({speed:.2f} MP/s)"
         if summary.interrupted:
-            line += "; interrupted, run the same command again to go on"
-        if summary.failed or not self.quiet:
+            line += "; interrupted: the same command goes on from here"
+        elif summary.left:
+            line += "; the disk is full: free some space, then the same command goes on from here"
+        if summary.failed or summary.left or not self.quiet:
             self._write(line)
 
-
-class Interrupts:
-    """How a run was asked to stop.
-
-    Attributes:
-        stop: set at the first Ctrl-C or SIGTERM; the second raises KeyboardInterrupt.
-        signal: number of the signal that asked, 0 if none.
-    """
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.signal = 0
-
-    @property
-    def exit_code(self) -> int:
-        """130 for Ctrl-C, 143 for SIGTERM, 0 if nobody asked."""
-        return 128 + self.signal if self.signal else 0
+    def _show_forecast(self, plan: Forecast) -> None:
+        line = f"{plan.denoise} to denoise ({plan.megapixels:.1f} MP), {plan.skip} to skip"
+        line += f", {plan.refuse} refused"
+        if plan.denoise:
+            line += f"; needs about {size_text(plan.bytes)}"
+            if plan.free_bytes is not None:
+                line += f" of {size_text(plan.free_bytes)} free"
+            line += (
+                "; time not known yet: no photo was denoised on this machine so far"
+                if plan.seconds is None
+                else f"; takes about {time_text(plan.seconds)}"
+            )
+        self.say(line)
+        if plan.free_bytes is not None and plan.bytes > plan.free_bytes:
+            self._write("warning: that is more than is free")
 
 
-@contextmanager
-def interruptible(console: Console) -> Iterator[Interrupts]:
-    """First Ctrl-C or SIGTERM: finish the photo in hand. Second: abort, no half-written file."""
-    state = Interrupts()
+def size_text(count: float) -> str:
+    """A number of bytes as people say it."""
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 999.5:
+            return f"{count:.1f} {unit}" if count < 10 else f"{count:.0f} {unit}"
+    return f"{count / 1000:.1f} TB"
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if state.stop.is_set():
-            raise KeyboardInterrupt
-        state.signal = number
-        state.stop.set()
-        console.say("finishing the photo in hand; once more aborts it")
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield state
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def time_text(seconds: float) -> str:
+    """A span of time as people say it."""
+    if seconds < 90:
+        return f"{max(1, seconds):.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 import platform
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 
 import typer
 
-from denoisetool import __version__
+from denoisetool import __version__, events
 from denoisetool.cli import options
 from denoisetool.cli.console import print_line
 from denoisetool.errors import DenoiseError
@@ -33,9 +32,7 @@ def doctor(json: options.Json = False) -> None:
     for check in _checks():
         failed = failed or check.ok is False
         if json:
-            body = {"v": 1, "event": "check", "name": check.name, "ok": check.ok,
-                    "result": check.result}  # fmt: skip
-            print_line(jsonlib.dumps(body))
+            print_line(events.record("check", name=check.name, ok=check.ok, result=check.result))
         else:
             mark = {True: "ok", False: "FAIL", None: "--"}[check.ok]
             print_line(f"{mark:5}{check.name:12} {check.result}")
@@ -55,7 +52,9 @@ def _checks() -> Iterator[Check]:
 def _guarded(name: str, work: Callable[[], str]) -> Check:
     try:
         return Check(name, work(), ok=True)
-    except (DenoiseError, OSError, ImportError, ValueError, RuntimeError, AssertionError) as error:
+    except DenoiseError as error:
+        return Check(name, str(error), ok=False)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong here is what is asked for
         return Check(name, f"{type(error).__name__}: {error}", ok=False)
 
 
@@ -66,12 +65,13 @@ def _settings() -> str:
 
 
 def _folder(kind: str) -> str:
+    """Whether the folder can be written; it is not made if it is not there."""
     place = folder(kind)  # type: ignore[arg-type]
-    place.mkdir(parents=True, exist_ok=True)
-    probe = place / f".write-test-{os.getpid()}"
+    there = next(p for p in (place, *place.parents) if p.exists())
+    probe = there / f".denoisetool-write-test-{os.getpid()}"
     probe.write_bytes(b"x")
     probe.unlink()
-    return f"{place} is writable"
+    return f"{place} is writable" if there == place else f"{place} can be made when needed"
 
 
 def _formats() -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json as jsonlib
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from denoisetool import events
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
-from denoisetool.registry import Entry, Registry
 from denoisetool.settings import resolve
+
+if TYPE_CHECKING:
+    from denoisetool.registry import Entry
 
 app = typer.Typer(
     help="List, inspect, install and remove models.", no_args_is_help=True, rich_markup_mode=None
@@ -23,7 +25,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 @app.command("list")
 def list_(json: options.Json = False) -> None:
     """List all models and where each comes from."""
-    for entry in Registry().list():
+    from denoisetool.registry import Registry
+
+    entries = Registry().list()
+    if not entries:
+        hint = "`denoisetool models install PATH-OR-URL` installs one"
+        print_error(f"no model is installed ({hint})")
+    for entry in entries:
         if json:
             print_line(_line(entry))
         elif entry.problem is not None:
@@ -37,6 +45,8 @@ def list_(json: options.Json = False) -> None:
 @app.command()
 def info(name: Name, json: options.Json = False) -> None:
     """Show a model's card: what it is, what it was trained on, how it scores."""
+    from denoisetool.registry import Registry
+
     registry = Registry()
     entry = registry.find(name)
     registry.verify(entry)
@@ -86,16 +96,18 @@ def install(
     Downloads resume where they broke off and are verified by SHA-256: from `#sha256=HEX` at the
     end of the address, or from a file of the same name with .sha256 added beside it.
     """
+    from denoisetool.registry import Registry
+
     settings = resolve({"offline": offline}).settings
-
-    def progress(received: int, total: int | None) -> None:
-        if sys.stderr is not None and sys.stderr.isatty():
-            of = f" of {total / 1e6:.1f}" if total else ""
-            sys.stderr.write(f"\r{received / 1e6:.1f}{of} MB ")
-
-    entry = Registry().install(
-        source, name=name, replace=replace, offline=settings.offline, progress=progress
-    )
+    watched = sys.stderr is not None and sys.stderr.isatty()
+    try:
+        entry = Registry().install(
+            source, name=name, replace=replace, offline=settings.offline,
+            progress=_progress if watched else None,
+        )  # fmt: skip
+    finally:
+        if watched:
+            sys.stderr.write("\r\x1b[K")
     if json:
         print_line(_line(entry))
     for note in entry.notes:
@@ -106,13 +118,22 @@ def install(
 @app.command()
 def remove(name: Name) -> None:
     """Remove an installed model; the bundled ones stay."""
+    from denoisetool.registry import Registry
+
     Registry().remove(name)
     print_error(f"removed {name}")
 
 
+def _progress(received: int, total: int | None) -> None:
+    """How far a download is, on one line of the terminal."""
+    of = f" of {total / 1e6:.1f}" if total else ""
+    sys.stderr.write(f"\r\x1b[K{received / 1e6:.1f}{of} MB ")
+    sys.stderr.flush()
+
+
 def _line(entry: Entry) -> str:
     problem = None if entry.problem is None else str(entry.problem)
-    body = {"v": 1, "event": "model", "name": entry.name, "origin": entry.origin,
-            "folder": str(entry.folder), "problem": problem,
-            "card": dataclasses.asdict(entry.card)}  # fmt: skip
-    return jsonlib.dumps(body)
+    return events.record(
+        "model", name=entry.name, origin=entry.origin, folder=entry.folder, problem=problem,
+        card=dataclasses.asdict(entry.card),
+    )  # fmt: skip

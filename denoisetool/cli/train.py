@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from denoisetool import events
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
-from denoisetool.errors import UsageError
+from denoisetool.errors import OutputError, UsageError
+from denoisetool.settings import resolve
 
 
 def train(
@@ -49,19 +50,16 @@ def train(
     plan = args.load(recipe)
     if not data.is_dir():
         raise UsageError("the folder of training photos does not exist", path=data)
-    name, _ = pick_device(device or "auto")
+    name, _ = pick_device(resolve({"device": device}).settings.device)
     side = max(plan.patch, plan.tail_patch)
     images = load_photos(data, side, lambda error: print_error(f"left out {error}"))
     megapixels = sum(i.shape[0] * i.shape[1] for i in images) / 1e6
     print_error(f"{len(images)} photos, {megapixels:.0f} MP, on {name}")
     workplace = run or Path("runs") / plan.name
-    trainer = Trainer(plan, images, workplace, name)
-    if trainer.step:
-        print_error(f"continuing at step {trainer.step} of {plan.steps}")
 
     def report(line: dict[str, Any]) -> None:
         if json:
-            print_line(jsonlib.dumps({"v": 1, "event": "training", **line}))
+            print_line(events.record("training", **line))
         else:
             print_error(
                 f"step {line['step']}/{plan.steps}  {line['psnr']:.2f} dB on noisy patches  "
@@ -69,13 +67,20 @@ def train(
             )
 
     try:
-        trainer.run(report, until=steps)
-    except KeyboardInterrupt:
-        trainer.save()
-        print_error(f"stopped at step {trainer.step}; the same command goes on from there")
-        raise
-    target = export.export(workplace, recipe, output or recipe.parent, [describe(data, images)])
-    print_error(f"model written to {target}")
+        trainer = Trainer(plan, images, workplace, name)
+        if trainer.step:
+            print_error(f"continuing at step {trainer.step} of {plan.steps}")
+        try:
+            trainer.run(report, until=steps)
+        except KeyboardInterrupt:
+            trainer.save()
+            print_error(f"stopped at step {trainer.step}; the same command goes on from there")
+            raise
+        target = export.export(workplace, recipe, output or recipe.parent, [describe(data, images)])
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise OutputError(what, path=error.filename or workplace) from error
+    print_error(f"model written to {target}; use it with --model {target}")
 
 
 def describe(data: Path, images: list[Any]) -> dict[str, Any]:

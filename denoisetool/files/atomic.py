@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from denoisetool.errors import DenoiseError, OutputError, OutputExists
+from denoisetool.errors import DenoiseError, DiskFull, OutputError, OutputExists
 from denoisetool.files.names import is_folder
 
 STALE_SECONDS = 24 * 3600.0
@@ -61,7 +61,7 @@ def atomic_write(
 
     Raises:
         OutputExists: the target is there, at the start or at the end, and `overwrite` is off.
-        OutputError: no permission, disk full, a name too long, a folder in the way.
+        OutputError: no permission, a name too long, a folder in the way; DiskFull: no space.
     """
     try:
         _check_place(target, overwrite=overwrite)
@@ -304,12 +304,12 @@ def _output_error(error: OSError, target: Path) -> DenoiseError:
     if isinstance(error, FileExistsError) and not _parent_blocked(target):
         return _exists(target)
     if code == errno.EDQUOT:
-        return OutputError("your disk quota is used up", path=target, hint=_ELSEWHERE)
+        return DiskFull("your disk quota is used up", path=target, hint=_ELSEWHERE)
     if code == errno.EFBIG:
         return OutputError("the file is too large for this disk", path=target, hint=_ELSEWHERE)
     if code == errno.ENOSPC or code is None:
         hint = "free some space and run again: what is done is not done twice"
-        return OutputError("the disk is full", path=target, hint=hint)
+        return DiskFull("the disk is full", path=target, hint=hint)
     if code == errno.EROFS:
         return OutputError("the disk is read-only", path=target, hint=_ELSEWHERE)
     if code in (errno.EACCES, errno.EPERM):

@@ -31,6 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
+from denoisetool import settings
 from denoisetool.errors import UnreadablePhoto
 from denoisetool.files.content import Identity, digest_file, identify
 from denoisetool.files.database import connect, is_damage, replace_damaged, transaction
@@ -62,12 +63,7 @@ class Verdict(enum.StrEnum):
 
 def state_folder() -> Path:
     """Where the index lives: `$DENOISETOOL_HOME/state`, else the platform's folder for state."""
-    home = os.environ.get("DENOISETOOL_HOME")
-    if home:
-        return Path(home) / "state"
-    import platformdirs
-
-    return platformdirs.user_state_path("denoisetool", appauthor=False)
+    return settings.folder("state")
 
 
 class _Row(NamedTuple):
@@ -108,9 +104,16 @@ class Index:
         self._connection: sqlite3.Connection | None = None
 
     @classmethod
-    def open(cls, folder: Path | None = None) -> Index:
-        """Open the index in a state folder, making both if need be. Never raises."""
+    def open(cls, folder: Path | None = None, *, make: bool = True) -> Index:
+        """Open the index in a state folder. Never raises.
+
+        Args:
+            folder: where it is; the user's by default.
+            make: whether to make folder and index if need be; else a missing one knows nothing.
+        """
         index = cls((folder or state_folder()) / INDEX_NAME)
+        if not make and not index.path.exists():
+            return index
         try:
             index.path.parent.mkdir(parents=True, exist_ok=True)
             index._connection = connect(index.path)
