@@ -5,6 +5,7 @@ torch itself is imported when an engine is made, not when this module is.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -32,6 +33,7 @@ CPU_TILE, GPU_TILE = 1536, 1536
 """Sides beyond which a larger tile saves less context than it costs in cache misses and memory."""
 MEMORY_SHARE = 0.25
 """Share of the free memory that one batch of tiles may take."""
+PROBES = "precision.json"
 BYTES_PER_PIXEL = 320
 """Peak memory of a net per pixel of a tile in float32, measured on the shipped nets, rounded up."""
 
@@ -350,13 +352,8 @@ def _cpu_line() -> str:
 
 
 def _recall(cache: Path | None, key: str) -> float | None:
-    if cache is None:
-        return None
-    try:
-        known: Any = json.loads((cache / "precision.json").read_text(encoding="utf-8"))
-        difference = known.get(key)
-    except (OSError, ValueError, AttributeError):
-        return None
+    """What the probe found last time, if that is known."""
+    difference = None if cache is None else _known(cache / PROBES).get(key)
     return difference if isinstance(difference, float) else None
 
 
@@ -364,16 +361,17 @@ def _remember(cache: Path | None, key: str, difference: float) -> None:
     """Keep what the probe found; an unwritable cache costs a moment at the next start."""
     if cache is None:
         return
-    path = cache / "precision.json"
-    try:
+    path = cache / PROBES
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
-        known[key] = difference
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(known), encoding="utf-8")
+        part.write_text(json.dumps(_known(path) | {key: difference}), encoding="utf-8")
         part.replace(path)
-    except OSError:
-        pass
+
+
+def _known(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

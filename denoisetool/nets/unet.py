@@ -5,6 +5,9 @@ The working resolution is half of the photo's (sub-pixel folding as in FFDNet, Z
 normalisation and no global pooling, so that a tile gives what the whole picture would give. There
 are no biases: such nets generalise to noise levels outside the trained range (Mohan et al. 2020).
 The net estimates the noise, not the picture (DnCNN, Zhang et al. 2017).
+
+What to take for noise is told to it by a map of the local noise level, as in FFDNet, and that map
+comes from a small estimator in front, as in CBDNet (Guo et al. 2019), unless the caller has one.
 """
 
 from __future__ import annotations
@@ -30,6 +33,34 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
+class LevelEstimator(nn.Module):
+    """Local noise level of a picture: its standard deviation over all channels.
+
+    Args:
+        channels: colour channels of the photo.
+        width: feature channels.
+        depth: 3x3 convolutions after the first, at a quarter of the photo's resolution.
+    """
+
+    def __init__(self, channels: int, width: int, depth: int = 3) -> None:
+        super().__init__()
+        self.fold = nn.PixelUnshuffle(4)
+        self.first = nn.Conv2d(channels * 16, width, 3, padding=1, bias=False)
+        self.body = nn.ModuleList(
+            nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(depth)
+        )
+        self.last = nn.Conv2d(width, 1, 3, padding=1, bias=False)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) centred on 0 to levels (N, 1, H/4, W/4), in the same unit, at least 0."""
+        features = self.relu(self.first(self.fold(x)))
+        for conv in self.body:
+            features = self.relu(conv(features))
+        level: Tensor = self.last(features).abs()
+        return level
+
+
 class UNet(nn.Module):
     """Noise estimator.
 
@@ -39,6 +70,7 @@ class UNet(nn.Module):
         blocks: residual blocks per scale, on the way down and again on the way up; the coarsest
             scale has its count once.
         unshuffle: folding factor before the first convolution.
+        level_width: feature channels of the noise level estimator; 0 for a net without one.
 
     Attributes:
         stride: height and width of an input must be multiples of this.
@@ -51,6 +83,7 @@ class UNet(nn.Module):
         widths: Sequence[int] = (24, 48, 96),
         blocks: Sequence[int] = (1, 1, 2),
         unshuffle: int = 2,
+        level_width: int = 0,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks) or not widths:
@@ -59,9 +92,11 @@ class UNet(nn.Module):
         scales = range(len(widths) - 1)
         self.blocks = tuple(blocks)
         self.unshuffle = unshuffle
-        self.stride = unshuffle * 2 ** (len(widths) - 1)
+        self.stride = max(4 if level_width else 1, unshuffle * 2 ** (len(widths) - 1))
         self.fold = nn.PixelUnshuffle(unshuffle)
-        self.head = nn.Conv2d(folded, widths[0], 3, padding=1, bias=False)
+        self.levels = LevelEstimator(channels, level_width) if level_width else None
+        told = 1 if level_width else 0
+        self.head = nn.Conv2d(folded + told, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(_stage(widths[i], blocks[i]) for i in scales)
         self.down = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 2, stride=2, bias=False) for i in scales
@@ -85,16 +120,41 @@ class UNet(nn.Module):
             if visits == 2:
                 radius += scale  # the strided step down and back up, at worst one cell
                 scale *= 2
+        if self.levels is not None:
+            radius += 4 * (len(self.levels.body) + 2) + 4  # the levels that the head is told
         return radius + 2 * self.unshuffle  # tail, and the folding itself
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Estimate the noise in `x`: (N, C, H, W) in [0, 1], multiples of `stride`; same shape.
+    def level(self, x: Tensor) -> Tensor:
+        """Estimated noise level of `x`: (N, C, H, W) in [0, 1] to (N, 1, H/4, W/4), same unit.
+
+        Raises:
+            ValueError: the net has no estimator.
+        """
+        if self.levels is None:
+            raise ValueError("this net has no noise level estimator")
+        level: Tensor = self.levels((x - 0.5).to(self.head.weight.dtype))
+        return level
+
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        """Estimate the noise in `x`.
 
         The input is centred in its own precision before it is rounded to the weights' precision,
         which halves the rounding error of bfloat16.
+
+        Args:
+            x: (N, C, H, W) in [0, 1], sides multiples of `stride`.
+            level: (N, 1, H/4, W/4) noise level in the unit of `x`; None has it estimated.
+
+        Returns:
+            The noise, of the shape of `x`.
         """
         centred = (x - 0.5).to(self.head.weight.dtype)
-        features = self.head(self.fold(centred))
+        folded = self.fold(centred)
+        if self.levels is not None:
+            level = self.levels(centred) if level is None else level.to(centred.dtype)
+            told = nn.functional.interpolate(level, folded.shape[-2:], mode="nearest")
+            folded = torch.cat([folded, told], 1)
+        features = self.head(folded)
         skips = []
         for encoder, down in zip(self.encoder, self.down, strict=True):
             features = encoder(features)

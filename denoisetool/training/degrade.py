@@ -170,7 +170,9 @@ class Degradation:
         count, _, height, width = levels.shape
         padded = F.pad(levels, (dx, -(width + dx) % 16, dy, -(height + dy) % 16), mode="reflect")
         tall = padded.permute(0, 2, 3, 1).reshape(-1, padded.shape[-1], 3)
-        quality = int(self.rng.integers(70, 99))
+        quality = int(
+            self.rng.integers(84, 99) if self.rng.random() < 0.8 else self.rng.integers(65, 84)
+        )
         buffer = io.BytesIO()
         Image.fromarray(tall.to(torch.uint8).numpy()).save(
             buffer, "jpeg", quality=quality, subsampling=2 if self.rng.random() < 0.75 else 0

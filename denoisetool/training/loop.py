@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import queue
 import threading
@@ -19,14 +18,22 @@ from torch import Tensor, nn
 
 from denoisetool import nets
 from denoisetool.errors import ModelError
+from denoisetool.nets.unet import UNet
 from denoisetool.training.args import Recipe
 from denoisetool.training.data import Image, Patches
 from denoisetool.training.degrade import Degradation
-from denoisetool.training.losses import coarse_loss, psnr_loss
+from denoisetool.training.losses import (
+    coarse_loss,
+    level_loss,
+    mean_psnr,
+    rmse_loss,
+    true_level,
+)
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
-COLOUR_WEIGHT = 2.0
+COLOUR_WEIGHT = 0.3
+LEVEL_WEIGHT = 0.3
 
 
 class Trainer:
@@ -72,7 +79,7 @@ class Trainer:
                 seconds = (time.monotonic() - started) / (self.step - first_step)
                 line = {
                     "step": self.step,
-                    "psnr": round(-10 / math.log(10) * float(torch.stack(total).mean()), 3),
+                    "psnr": round(float(torch.stack(total).mean()), 3),
                     "rate": self.recipe.rate_at(self.step),
                     "pixels": self.pixels,
                     "seconds_per_step": round(seconds, 4),
@@ -88,11 +95,8 @@ class Trainer:
     def _train_step(self, noisy: Tensor, target: Tensor) -> Tensor:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            noise = self.net(noisy)
-        output = noisy - noise.float()
-        quality = psnr_loss(output, target)
-        loss = quality + COLOUR_WEIGHT * coarse_loss(output, target)
+        output, penalty = self._forward(noisy, target)
+        loss = rmse_loss(output, target) + COLOUR_WEIGHT * coarse_loss(output, target) + penalty
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
@@ -103,7 +107,26 @@ class Trainer:
             mine: list[Tensor] = list(self.average.parameters())
             current: list[Tensor] = list(self.net.parameters())
             torch._foreach_lerp_(mine, current, 1 - decay)
-        return quality.detach()
+        return mean_psnr(output.detach(), target)
+
+    def _forward(self, noisy: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The denoised batch, and what the noise levels were off by.
+
+        Half of the batch is told the true level, give or take a fifth, so that the denoiser learns
+        to obey; the other half goes by the estimate, and the estimator learns from the picture too.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16):
+            if not self.recipe.net_args.get("level_width"):
+                noise = self.net(noisy)
+                return noisy - noise.float(), noise.new_zeros(())
+            truth = true_level(noisy - target)
+            assert isinstance(self.net, UNet)
+            level = self.net.level(noisy).float()
+            half = len(noisy) // 2
+            jitter = 0.8 + 0.4 * torch.rand(half, 1, 1, 1, device=truth.device)
+            told = torch.cat([truth[:half] * jitter, level[half:]])
+            noise = self.net(noisy, told)
+        return noisy - noise.float(), LEVEL_WEIGHT * level_loss(level, truth)
 
     def _batches(self, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Noisy and target batches up to step `last`.
@@ -156,6 +179,8 @@ class Trainer:
         )
         degrade = Degradation(recipe.mix, seed=int(rng.integers(2**62)))
         noisy, target = degrade(clean)
+        order = torch.from_numpy(rng.permutation(len(noisy)))  # kinds come in groups
+        noisy, target = noisy[order], target[order]
         return (
             noisy.to(self.device, memory_format=torch.channels_last),
             target.to(self.device, memory_format=torch.channels_last),

@@ -54,7 +54,8 @@ def gaussian_pairs(
         truth = read(path)
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(truth.shape[2], *truth.shape[:2], generator=generator)
-        noisy = truth + noise.permute(1, 2, 0).numpy() * np.float32(sigma)
+        noisy = truth.astype(np.float32)
+        noisy += noise.permute(1, 2, 0).numpy().astype(np.float32) * np.float32(sigma)
         yield path.stem, noisy, truth
 
 
@@ -75,7 +76,7 @@ def unclipped(denoiser: Denoiser, noisy: npt.NDArray[np.float32]) -> Picture:
     pad = ((stride, stride + -height % stride), (stride, stride + -width % stride), (0, 0))
     padded = np.pad(noisy / np.float32(255), pad, mode="reflect").astype(np.float32)
     found = engine.noise([padded])[0][stride : stride + height, stride : stride + width]
-    return np.clip(np.rint(noisy - 255 * found), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(noisy - 255 * found), 0, 255), np.uint8)
 
 
 def score(rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -97,8 +98,9 @@ def measure(denoiser: Denoiser, noisy: npt.NDArray[Any], truth: Picture) -> dict
     row["ssim"] = metrics.ssim(out, truth)
     row["coarse_in"] = metrics.coarse_ciede2000(given, truth)[0]
     row["coarse"] = metrics.coarse_ciede2000(out, truth)[0]
-    means = (out.astype(np.float64) - truth).mean((0, 1))
-    row["channel_mean_error"] = float(np.abs(means).max())
+    for key, picture in (("channel_error_in", given), ("channel_error", out)):
+        means = (picture.astype(np.float64) - truth).mean((0, 1))
+        row[key] = float(np.abs(means).max())
     return row
 
 
@@ -131,13 +133,12 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     entry = Registry().find(options.model)
-    engine = Engine(
-        entry.card, entry.folder, "cpu", options.precision, folder("cache")
-    )
+    engine = Engine(entry.card, entry.folder, "cpu", options.precision, folder("cache"))
     denoiser = Denoiser(engine, color_lock=not options.no_lock)
     scores = run(denoiser, options.data, options.sets.split(","))
-    print(json.dumps({"model": options.model, "sha256": entry.card.weights_sha256[:12],
-                      "precision": engine.choice.precision, "scores": scores}, indent=1))  # fmt: skip
+    result = {"model": options.model, "sha256": entry.card.weights_sha256[:12]}
+    result |= {"precision": engine.choice.precision, "scores": scores}
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

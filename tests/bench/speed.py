@@ -1,0 +1,211 @@
+"""Speed and memory of the whole command: `python -m tests.bench.speed [--quick] [--only NAME,...]`.
+
+Prints JSON. Every verdict is a ratio or a difference within this one run; nothing depends on how
+fast the machine is. The photos are made here: the sample scenes enlarged to 12 and 100 megapixels,
+with fresh sensor-like noise, as JPEG.
+
+    peak      time of the net's convolutions alone, in bf16 (fp32 where the CPU lacks it), on tiles
+              of the shape the command uses: the machine's own limit, in MP/s
+    command   eight 12 MP JPEGs through the installed command; `useful` is its MP/s over the peak
+    nlm       OpenCV's fastNlMeansDenoisingColored on the same pictures
+    memory    peak over what importing torch takes, for one 100 MP photo and for 10 and 100 photos
+    start     --help, and the command's first 1 MP photo
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from denoisetool import tiling
+from denoisetool.engine import Engine
+from denoisetool.nets.unet import convolutions
+from denoisetool.registry import Registry
+from tests.photos import render
+
+SIZES = {1: (1152, 868), 3: (2048, 1536), 12: (4000, 3000), 100: (11600, 8640)}
+COMMAND = [sys.executable, "-m", "denoisetool"]
+
+
+def make_photo(megapixels: int, seed: int, path: Path) -> Path:
+    """A noisy JPEG of about so many megapixels."""
+    width, height = SIZES[megapixels]
+    clean, _ = render(("still_life", "night_skyline", "valley")[seed % 3])
+    picture = Image.fromarray(np.asarray(clean)).resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(picture).copy()
+    rng = np.random.default_rng(seed)
+    for top in range(0, height, 512):
+        band = pixels[top : top + 512]
+        noise = rng.standard_normal(band.shape, np.float32) * (3 + 0.03 * band)
+        pixels[top : top + 512] = np.clip(band + noise, 0, 255)
+    Image.fromarray(pixels).save(path, quality=92)
+    return path
+
+
+def make_photos(folder: Path, count: int, megapixels: int) -> Path:
+    folder.mkdir(parents=True)
+    first = [make_photo(megapixels, i, folder / f"{i:03}.jpg") for i in range(min(count, 8))]
+    for i in range(len(first), count):
+        (folder / f"{i:03}.jpg").write_bytes(first[i % len(first)].read_bytes())
+    return folder
+
+
+def best_of(work: Callable[[], object], times: int = 3) -> float:
+    work()
+    best = float("inf")
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def peak() -> dict[str, float]:
+    """MP/s of nothing but the net's convolutions, back to back, on the command's own tiles."""
+    entry = Registry().find("fast")
+    engine = Engine(entry.card, entry.folder, "cpu")
+    dtype = torch.float32 if engine.choice.precision == "fp32" else torch.bfloat16
+    width, height = SIZES[12]
+    layout = (engine.tile_side(), entry.card.overlap, entry.card.stride)
+    shape = next(iter(tiling.plan(height, width, *layout))).shape
+    net = engine._net
+    inputs: list[tuple[torch.nn.Module, torch.Tensor]] = []
+
+    def keep(module: torch.nn.Module, given: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
+        inputs.append((module, torch.rand_like(given[0])))
+
+    hooks = [conv.register_forward_hook(keep) for conv in convolutions(net)]
+    with torch.inference_mode():
+        net(torch.rand(1, 3, *shape).to(memory_format=torch.channels_last))
+        for hook in hooks:
+            hook.remove()
+        seconds = sum(best_of(lambda m=m, x=x: m(x)) for m, x in inputs)  # type: ignore[misc]
+    assert all(x.dtype == dtype for _, x in inputs)
+    megapixels = shape[0] * shape[1] / 1e6
+    return {
+        "tile": shape[0],
+        "mp_per_s": megapixels / seconds,
+        "gmac_per_s": entry.card.kmac_per_pixel * megapixels / seconds,
+    }
+
+
+def run(arguments: list[str], home: Path) -> tuple[float, subprocess.CompletedProcess[str]]:
+    environment = os.environ | {"DENOISETOOL_HOME": str(home)}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [*COMMAND, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    return time.perf_counter() - started, done
+
+
+def command(work: Path, limit: dict[str, float]) -> dict[str, float]:
+    photos = make_photos(work / "twelve", 8, 12)
+    run([str(photos / "000.jpg"), "-o", f"{work}/warm/"], work / "home")
+    seconds, done = run([str(photos), "-o", f"{work}/clean/", "--json"], work / "home")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    summary = events[-1]
+    speed = 8 * 12 / seconds
+    inside = summary["megapixels"] / summary["seconds"]
+    return {
+        "seconds": seconds,
+        "mp_per_s": speed,
+        "useful": speed / limit["mp_per_s"],
+        "mp_per_s_after_start": inside,
+        "useful_after_start": inside / limit["mp_per_s"],
+        "precision": events[0]["precision"],
+    }
+
+
+def nlm(work: Path, speed: float) -> dict[str, float]:
+    import cv2
+
+    picture = cv2.imread(str(work / "twelve" / "000.jpg"))
+    assert picture is not None
+    started = time.perf_counter()
+    cv2.fastNlMeansDenoisingColored(picture, None, 5, 5)
+    theirs = picture.shape[0] * picture.shape[1] / 1e6 / (time.perf_counter() - started)
+    return {"mp_per_s": theirs, "times_as_fast": speed / theirs}
+
+
+MEASURE = """
+import resource, sys, torch
+torch.nn.functional.conv2d(torch.zeros(1, 3, 64, 64), torch.zeros(8, 3, 3, 3))
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sys.argv = ["denoisetool", *sys.argv[1:]]
+from denoisetool.cli import main
+try:
+    main()
+finally:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print("MEMORY", base / 1024, (peak - base) / 1024, file=sys.stderr)
+"""
+
+
+def memory_of(photos: Path, output: Path, home: Path) -> float:
+    """MB over what importing torch takes."""
+    environment = os.environ | {"DENOISETOOL_HOME": str(home)}
+    words = [sys.executable, "-c", MEASURE, str(photos), "-o", f"{output}/", "-q"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    line = next(x for x in done.stderr.splitlines() if x.startswith("MEMORY"))
+    return float(line.split()[2])
+
+
+def memory(work: Path, quick: bool) -> dict[str, float]:
+    result: dict[str, float] = {}
+    for count, megapixels in ((10, 3), (100, 3)) if not quick else ((5, 1), (20, 1)):
+        photos = make_photos(work / f"m{count}", count, megapixels)
+        used = memory_of(photos, work / f"o{count}", work / "home")
+        result[f"mb_{count}_photos_of_{megapixels}_mp"] = used
+    if not quick:
+        photo = make_photo(100, 1, work / "large.jpg")
+        result["mb_one_photo_of_100_mp"] = memory_of(photo, work / "large", work / "home")
+    return result
+
+
+def start(work: Path) -> dict[str, float]:
+    photo = make_photo(1, 0, work / "one.jpg")
+    helps = min(run(["--help"], work / "home")[0] for _ in range(5))
+    firsts = []
+    for i in range(3):
+        target = work / f"first{i}" / "one.jpg"
+        firsts.append(run([str(photo), "-o", str(target)], work / "home")[0])
+    fresh = run([str(photo), "-o", str(work / "fresh.jpg")], work / "other_home")[0]
+    return {"help_s": helps, "first_photo_s": min(firsts), "first_photo_ever_s": fresh}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller memory test")
+    parser.add_argument("--only", default="peak,command,nlm,memory,start")
+    options = parser.parse_args()
+    wanted = options.only.split(",")
+    result: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "torch": torch.__version__}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        if "peak" in wanted:
+            result["peak"] = peak()
+        if "command" in wanted:
+            result["command"] = command(work, result["peak"])
+        if "nlm" in wanted:
+            result["nlm"] = nlm(work, result["command"]["mp_per_s"])
+        if "memory" in wanted:
+            result["memory"] = memory(work, options.quick)
+        if "start" in wanted:
+            result["start"] = start(work)
+    print(json.dumps(result, indent=1, default=lambda x: round(float(x), 4)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Named stand-ins for the engine, so that tests see one thing at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from denoisetool.denoiser import Float
+from denoisetool.engine import OutOfMemoryError
+from denoisetool.modelcard import ModelCard
+
+CARD = ModelCard(
+    name="fake", title="A fake", net="none", net_args={}, weights_sha256="0" * 64,
+    stride=8, overlap=8,
+)  # fmt: skip
+
+
+class ConstantEngine:
+    """Finds the same noise everywhere; the identity model with its default 0."""
+
+    def __init__(self, value: float = 0.0, card: ModelCard = CARD) -> None:
+        self.card, self.value, self.batch = card, value, 1
+        self.calls: list[tuple[int, ...]] = []
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        self.calls += [tile.shape for tile in tiles]
+        return [np.full_like(tile, self.value) for tile in tiles]
+
+    def exact_noise(self, tile: Float) -> Float:
+        return self.noise([tile])[0]
+
+    def tile_side(self) -> int:
+        return 1024
+
+
+class BlurEngine(ConstantEngine):
+    """Takes what a 5 x 5 box blur removes for noise: local, so tiles can be compared."""
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        results = []
+        for tile in tiles:
+            padded = np.pad(tile, ((2, 2), (2, 2), (0, 0)), mode="edge")
+            height, width = tile.shape[:2]
+            total = sum(padded[y : y + height, x : x + width] for y in range(5) for x in range(5))
+            results.append((tile - total / 25).astype(np.float32))
+        return results
+
+
+class OutOfMemoryEngine(BlurEngine):
+    """Has memory for tiles up to a side, and no more."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__()
+        self.largest = largest
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        self.calls += [tile.shape for tile in tiles]
+        if max(tiles[0].shape) > self.largest:
+            raise OutOfMemoryError
+        return super().noise(tiles)
+
+
+class NaNEngine(ConstantEngine):
+    """Gives NaN in its fast arithmetic, and in float32 too if it is `hopeless`."""
+
+    def __init__(self, *, hopeless: bool, value: float = float("nan")) -> None:
+        super().__init__()
+        self.hopeless, self.bad = hopeless, value
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        return [np.full_like(tile, self.bad) for tile in tiles]
+
+    def exact_noise(self, tile: Float) -> Float:
+        return np.full_like(tile, self.bad if self.hopeless else 0.01)

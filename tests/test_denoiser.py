@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+
+from denoisetool.denoiser import Denoiser, plausible
+from denoisetool.errors import ImplausibleResult
+from denoisetool.photo import Photo
+from tests.fakes import BlurEngine, ConstantEngine, NaNEngine, OutOfMemoryEngine
+
+
+def _photo(dtype: str = "uint8", channels: int = 3, shape: tuple[int, int] = (300, 410)) -> Photo:
+    rng = np.random.default_rng(3)
+    base = np.linspace(0.2, 0.8, shape[1])[None, :, None] + rng.normal(0, 0.03, (*shape, channels))
+    if dtype == "float32":
+        return Photo(base.astype(np.float32), "tiff", "RGB")
+    peak = np.iinfo(dtype).max
+    pixels = np.clip(base * peak, 0, peak).astype(dtype)
+    return Photo(pixels, "png", "RGB")
+
+
+DEPTHS = ("uint8", "uint16", "float32")
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_identity_model_returns_the_photo_exactly(dtype: str, channels: int) -> None:
+    photo = _photo(dtype, channels)
+    before = photo.pixels.copy()
+    report = Denoiser(ConstantEngine(), tile=128).denoise(photo)
+    np.testing.assert_array_equal(before, photo.pixels)
+    assert not report.changed
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+@pytest.mark.parametrize("wish", [{"strength": 0.0}, {"luma": 0.0, "chroma": 0.0}])
+def test_strength_zero_returns_the_photo_exactly_without_running_the_model(
+    dtype: str, wish: dict[str, float]
+) -> None:
+    photo, engine = _photo(dtype), BlurEngine()
+    before = photo.pixels.copy()
+    Denoiser(engine, **wish).denoise(photo)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(before, photo.pixels)
+    assert not engine.calls
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_noise_goes_and_the_report_says_how_much(dtype: str) -> None:
+    photo = _photo(dtype)
+    report = Denoiser(BlurEngine()).denoise(photo)
+    rough = np.diff(photo.pixels.astype(np.float64) / photo.peak, axis=0).std()
+    assert rough < 0.02
+    assert report.changed
+    assert report.noise == pytest.approx(0.03 * 255, rel=0.1)
+    assert 0 <= report.shift_mean <= report.shift_p95 < 1
+
+
+def test_alpha_is_never_touched() -> None:
+    photo = _photo()
+    photo.alpha = np.arange(300 * 410, dtype=np.uint32).reshape(300, 410).astype(np.uint8)
+    before = photo.alpha.copy()
+    Denoiser(BlurEngine()).denoise(photo)
+    np.testing.assert_array_equal(before, photo.alpha)
+
+
+def test_more_strength_leaves_less_noise_up_to_two() -> None:
+    left = []
+    for strength in (0.0, 0.5, 1.0, 1.5, 2.0):
+        photo = _photo("float32")
+        Denoiser(BlurEngine(), strength=strength).denoise(photo)
+        left.append(float(np.diff(photo.pixels, axis=0).std()))
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < left[2] < left[0]
+
+
+def test_tiles_agree_with_the_whole_picture() -> None:
+    whole, tiled = _photo("float32"), _photo("float32")
+    Denoiser(BlurEngine(), tile=4096).denoise(whole)
+    engine = BlurEngine()
+    Denoiser(engine, tile=96).denoise(tiled)
+    assert len(engine.calls) == 0 or len(engine.calls) > 4
+    np.testing.assert_allclose(whole.pixels, tiled.pixels, atol=1e-3)
+
+
+def test_memory_running_out_halves_the_tile_and_says_so() -> None:
+    photo, engine = _photo(shape=(900, 900)), OutOfMemoryEngine(400)
+    report = Denoiser(engine, tile=1024).denoise(photo)
+    assert any("256" in note for note in report.notes)
+    assert max(max(shape) for shape in engine.calls[-4:]) <= 400
+    assert report.changed
+
+
+def test_no_memory_on_the_device_at_all_goes_to_the_fallback() -> None:
+    fallback = BlurEngine()
+    denoiser = Denoiser(OutOfMemoryEngine(0), tile=512, fallback=lambda: fallback)
+    report = denoiser.denoise(_photo())
+    assert any("CPU" in note for note in report.notes)
+    assert report.changed
+
+
+def test_no_memory_anywhere_is_told() -> None:
+    with pytest.raises(ImplausibleResult, match="memory"):
+        Denoiser(OutOfMemoryEngine(0)).denoise(_photo())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 5.0])
+def test_nonsense_is_redone_in_float32_and_then_refused(value: float) -> None:
+    photo = _photo()
+    report = Denoiser(NaNEngine(hopeless=False, value=value), color_lock=False).denoise(photo)
+    assert any("fp32" in note for note in report.notes)
+    assert np.isfinite(photo.pixels).all()
+    photo = _photo()
+    before = photo.pixels.copy()
+    with pytest.raises(ImplausibleResult):
+        Denoiser(NaNEngine(hopeless=True, value=value)).denoise(photo)
+    np.testing.assert_array_equal(before, photo.pixels)
+
+
+def test_plausible() -> None:
+    assert plausible(np.full((8, 8, 3), 0.1, np.float32))
+    for bad in (np.nan, np.inf, -np.inf, 0.9):
+        assert not plausible(np.full((8, 8, 3), bad, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 2), (17, 16)])
+def test_tiny_photos(shape: tuple[int, int]) -> None:
+    photo = _photo(shape=shape)
+    Denoiser(BlurEngine()).denoise(photo)
+    assert photo.pixels.shape == (*shape, 3)
+
+
+def test_progress_ends_at_one() -> None:
+    seen: list[float] = []
+    Denoiser(BlurEngine(), tile=96, strength=1.5).denoise(_photo(), seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_a_tint_of_the_model_is_locked_out_unless_switched_off() -> None:
+    locked, free = _photo(), _photo()
+    before = locked.pixels.astype(float).mean()
+    Denoiser(ConstantEngine(0.05)).denoise(locked)
+    Denoiser(ConstantEngine(0.05), color_lock=False).denoise(free)
+    assert abs(locked.pixels.mean() - before) < 0.3
+    assert abs(free.pixels.mean() - before) > 10

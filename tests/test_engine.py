@@ -1,0 +1,181 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from denoisetool import engine as engine_module
+from denoisetool import nets
+from denoisetool.denoiser import Denoiser
+from denoisetool.engine import Engine, OutOfMemoryError, free_memory, pick_device
+from denoisetool.errors import DeviceError, ModelError
+from denoisetool.modelcard import ModelCard
+from denoisetool.photo import Photo
+from denoisetool.registry import Registry
+
+ARGS = {"channels": 3, "widths": [8, 16], "blocks": [1, 1], "level_width": 4}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[ModelCard, Path]:
+    torch.manual_seed(0)
+    net = nets.build("unet", ARGS)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.03)
+    data = save({k: v.half() for k, v in net.state_dict().items()})
+    (tmp_path / "weights.safetensors").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    card = ModelCard("small", "Small", "unet", ARGS, digest, stride=4, overlap=32)
+    return card, tmp_path
+
+
+def _tile(side: int = 64) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(0).random((side, side, 3)).astype(np.float32)
+
+
+def test_shapes_and_batches(model: tuple[ModelCard, Path]) -> None:
+    engine = Engine(*model, "cpu", "fp32")
+    engine.batch = 2
+    tiles = [_tile() * scale for scale in (0.2, 0.5, 1.0)]
+    together = engine.noise(tiles)
+    assert [n.shape for n in together] == [(64, 64, 3)] * 3
+    for tile, found in zip(tiles, together, strict=True):
+        np.testing.assert_allclose(engine.noise([tile])[0], found, atol=1e-5)
+        assert found.dtype == np.float32
+
+
+def test_bf16_is_checked_against_fp32_and_the_result_kept(
+    model: tuple[ModelCard, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "cpu_has_bf16", lambda: True)
+    cache = tmp_path / "cache"
+    engine = Engine(*model, "cpu", "auto", cache)
+    assert engine.choice.precision == "bf16"
+    assert "levels of fp32" in engine.choice.reason
+    (kept,) = json.loads((cache / "precision.json").read_text()).values()
+    assert 0 < kept < engine_module.AGREEMENT
+
+    def unasked(*_: object) -> float:
+        raise AssertionError("the probe ran again")
+
+    monkeypatch.setattr(Engine, "_probe", unasked)
+    assert Engine(*model, "cpu", "auto", cache).choice.precision == "bf16"
+
+
+def test_a_precision_that_disagrees_is_not_used(
+    model: tuple[ModelCard, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(Engine, "_probe", lambda *_: float("inf"))
+    assert Engine(*model, "cpu", "auto").choice.precision == "fp32"
+    with pytest.raises(DeviceError, match="bf16"):
+        Engine(*model, "cpu", "bf16")
+
+
+def test_a_cpu_without_bf16_uses_fp32(
+    model: tuple[ModelCard, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "cpu_has_bf16", lambda: False)
+    assert Engine(*model, "cpu").choice.precision == "fp32"
+
+
+def test_a_damaged_cache_costs_nothing(model: tuple[ModelCard, Path], tmp_path: Path) -> None:
+    (tmp_path / "precision.json").write_text("[broken")
+    Engine(*model, "cpu", "auto", tmp_path)
+    (tmp_path / "precision.json").write_text("[]")
+    Engine(*model, "cpu", "auto", tmp_path)
+
+
+def test_named_devices_are_strict(model: tuple[ModelCard, Path]) -> None:
+    with pytest.raises(DeviceError, match="fp16"):
+        Engine(*model, "cpu", "fp16")
+    for kind in {"cuda", "mps", "xpu"} - engine_module.devices().keys():
+        with pytest.raises(DeviceError, match=kind):
+            pick_device(kind)
+    assert pick_device("cpu")[0] == "cpu"
+
+
+def test_out_of_memory_halves_the_batch_and_then_asks_for_a_smaller_tile(
+    model: tuple[ModelCard, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(*model, "cpu", "fp32")
+    engine.batch = 8
+    forward, seen = engine._forward, []
+
+    def limited(tiles, net):  # type: ignore[no-untyped-def]
+        seen.append(len(tiles))
+        if len(tiles) > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return forward(tiles, net)
+
+    monkeypatch.setattr(engine, "_forward", limited)
+    assert len(engine.noise([_tile(16)] * 8)) == 8
+    assert seen[:3] == [8, 4, 2]
+    assert engine.batch == 2
+
+    def none(tiles, net):  # type: ignore[no-untyped-def]
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "_forward", none)
+    with pytest.raises(OutOfMemoryError):
+        engine.noise([_tile(16)])
+
+
+def test_other_errors_are_loud(
+    model: tuple[ModelCard, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(*model, "cpu", "fp32")
+
+    def broken(tiles, net):  # type: ignore[no-untyped-def]
+        raise RuntimeError("illegal instruction")
+
+    monkeypatch.setattr(engine, "_forward", broken)
+    with pytest.raises(RuntimeError, match="illegal"):
+        engine.noise([_tile(16)])
+
+
+def test_weights_that_do_not_fit(model: tuple[ModelCard, Path], tmp_path: Path) -> None:
+    card, folder = model
+    other = ModelCard("o", "O", "unet", {**ARGS, "widths": [8, 32]}, card.weights_sha256)
+    with pytest.raises(ModelError, match="do not fit"):
+        Engine(other, folder, "cpu")
+    (tmp_path / "weights.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="cannot be read"):
+        Engine(card, tmp_path, "cpu")
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match="missing"):
+        Engine(card, tmp_path, "cpu")
+    with pytest.raises(ModelError, match="unknown net"):
+        nets.build("resnet", {})
+    with pytest.raises(ModelError, match="arguments"):
+        nets.build("unet", {"width": 3})
+
+
+def test_tile_side_follows_the_memory(model: tuple[ModelCard, Path]) -> None:
+    engine = Engine(*model, "cpu", "fp32")
+    sides = [engine.tile_side(budget) for budget in (1e6, 50e6, 1e9, 1e12)]
+    assert sides == sorted(sides)
+    assert sides[0] == 128
+    assert sides[-1] == engine_module.CPU_TILE
+    assert all(side % 16 == 0 for side in sides)
+    assert free_memory() > 1e6
+
+
+def test_the_shipped_model_tiled_agrees_with_the_whole_picture_within_one_level() -> None:
+    """In float32 with the card's own overlap, on a noisy picture with hard edges."""
+    entry = Registry().find("fast")
+    engine = Engine(entry.card, entry.folder, "cpu", "fp32")
+    rng = np.random.default_rng(5)
+    rows, columns = np.mgrid[0:640, 0:720]
+    picture = 128 + 90 * np.sign(np.sin(rows / 23) * np.sin(columns / 31)) + columns / 20
+    noisy = picture[..., None] + rng.normal(0, 20, (640, 720, 3))
+    results = []
+    for tile in (4096, 320):
+        photo = Photo((noisy / 255).astype(np.float32), "tiff", "RGB")
+        Denoiser(engine, tile=tile, color_lock=False).denoise(photo)
+        results.append(photo.pixels * 255)
+    assert np.abs(results[0] - results[1]).max() <= 1
+    assert np.abs(results[0] - noisy).std() > 10

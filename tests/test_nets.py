@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from denoisetool import nets
+from denoisetool.nets.unet import UNet, kmac_per_pixel
+
+SMALL = {"widths": [8, 16, 24], "blocks": [1, 1, 1]}
+
+
+@pytest.fixture(params=[0, 8], ids=["blind", "levels"])
+def net(request: pytest.FixtureRequest) -> UNet:
+    torch.manual_seed(0)
+    built = nets.build("unet", SMALL | {"level_width": request.param})
+    assert isinstance(built, UNet)
+    for parameter in built.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.05)
+    return built.eval()
+
+
+def test_shape_and_stride(net: UNet) -> None:
+    assert net.stride == 8
+    for height, width in ((8, 8), (24, 40)):
+        assert net(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
+
+
+def test_an_untrained_net_finds_no_noise() -> None:
+    built = nets.build("unet", SMALL)
+    assert built(torch.rand(1, 3, 16, 16)).abs().max() == 0
+
+
+def test_it_is_homogeneous_around_middle_grey(net: UNet) -> None:
+    """Without biases half the contrast has half the noise: that is why it generalises."""
+    x = torch.rand(1, 3, 32, 32) - 0.5
+    with torch.inference_mode():
+        torch.testing.assert_close(net(x * 0.5 + 0.5), net(x + 0.5) * 0.5, atol=1e-5, rtol=1e-4)
+
+
+def test_nothing_beyond_the_receptive_radius_matters_and_the_bound_is_not_idle(net: UNet) -> None:
+    side, radius = 512, net.receptive_radius
+    x = torch.rand(1, 3, 16, side)
+    other = x.clone()
+    other[..., side // 2 :] = torch.rand(1, 3, 16, side // 2)
+    with torch.inference_mode():
+        moved = (net(x) - net(other)).abs().amax((0, 1, 2)) > 0
+    first = int(torch.nonzero(moved).min())
+    assert side // 2 - first <= radius
+    assert side // 2 - first >= radius // 2
+
+
+def test_cost_is_counted_as_by_hand() -> None:
+    built = nets.build("unet", {"widths": [8], "blocks": [1]})
+    by_hand = (12 * 8 * 9 + 2 * 8 * 8 * 9 + 8 * 12 * 9) / 4 / 1000
+    assert kmac_per_pixel(built) == pytest.approx(by_hand)
+
+
+def test_a_told_level_is_obeyed(net: UNet) -> None:
+    x = torch.rand(1, 3, 32, 32)
+    if net.levels is None:
+        with pytest.raises(ValueError, match="no noise level"):
+            net.level(x)
+        return
+    level = net.level(x)
+    assert level.shape == (1, 1, 8, 8)
+    assert (level >= 0).all()
+    torch.testing.assert_close(net(x, level), net(x))
+    assert (net(x, level * 2) - net(x)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("args", [{"widths": [8], "blocks": [1, 2]}, {"widths": [], "blocks": []}])
+def test_impossible_arguments(args: dict[str, list[int]]) -> None:
+    with pytest.raises(Exception, match="same length"):
+        nets.build("unet", dict(args))
