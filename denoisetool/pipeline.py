@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,7 +89,7 @@ class Pipeline:
         jobs: Iterable[Job],
         stop: threading.Event | None = None,
         progress: Progress | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Do all jobs; outcomes come in the jobs' order, as photos are finished.
 
         Closing the generator early, or an exception in its caller, ends it the quick way: files

@@ -1,0 +1,107 @@
+"""Engines without a net, for everything around the model; and a few ways to misbehave."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisetool.denoiser import Denoiser
+from denoisetool.engine import Choice, OutOfMemoryError
+from denoisetool.modelcard import ModelCard
+
+Float = npt.NDArray[np.float32]
+CARD = ModelCard(
+    name="fake", title="No net at all", net="unet", net_args={}, weights_sha256="0" * 64,
+    stride=8, overlap=8,
+)  # fmt: skip
+
+
+class IdentityEngine:
+    """Finds no noise."""
+
+    def __init__(self, *_: object) -> None:
+        self.card, self.batch = CARD, 1
+        self.choice = Choice("cpu", "fp32", "this is a fake")
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        return [np.zeros_like(tile) for tile in tiles]
+
+    def exact_noise(self, tile: Float) -> Float:
+        return self.noise([tile])[0]
+
+    def tile_side(self) -> int:
+        return 512
+
+
+class SmoothingEngine(IdentityEngine):
+    """Takes whatever differs from the mean of the four neighbours for noise."""
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        return [tile - self._mean(tile) for tile in tiles]
+
+    @staticmethod
+    def _mean(tile: Float) -> Float:
+        padded = np.pad(tile, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+        total = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+        return np.asarray(total / 4, np.float32)
+
+
+class NaNEngine(IdentityEngine):
+    """Gives nonsense, in float32 too."""
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        return [np.full_like(tile, np.nan) for tile in tiles]
+
+
+class OutOfMemoryEngine(SmoothingEngine):
+    """Has memory for tiles of at most `side` pixels."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        if max(max(tile.shape[:2]) for tile in tiles) > self.side:
+            raise OutOfMemoryError
+        return super().noise(tiles)
+
+    def tile_side(self) -> int:
+        return 1024
+
+
+class GatedEngine(SmoothingEngine):
+    """Waits at every photo until the test lets it on."""
+
+    def __init__(self, gate: Callable[[], None]) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        self.gate()
+        return super().noise(tiles)
+
+
+class SlowEngine(GatedEngine):
+    """Takes its time for each tile."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(lambda: time.sleep(seconds))
+
+
+class BrokenEngine(IdentityEngine):
+    """Raises what it is given."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def noise(self, tiles: list[Float]) -> list[Float]:
+        raise self.error
+
+
+def loads(engine: IdentityEngine, strength: float = 1.0) -> Callable[[], Denoiser]:
+    """What `Pipeline.load` wants."""
+    return lambda: Denoiser(engine, strength=strength, color_lock=False)

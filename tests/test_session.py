@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from denoisetool import session as module
+from denoisetool.errors import DeviceError, ModelError
+from denoisetool.registry import Registry
+from denoisetool.registry.places import Places, bundled_models
+from denoisetool.session import Session
+from denoisetool.settings import Settings, resolve
+from tests.e2e.fakes import IdentityEngine
+
+
+def settings(**flags: Any) -> Settings:
+    return resolve(flags, {}, Path("/nonexistent/config.toml")).settings
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(Places(tmp_path / "data", tmp_path / "cache", bundled_models()))
+
+
+def copied_model(place: Path, name: str = "mine") -> Path:
+    bundled = bundled_models()
+    assert bundled is not None
+    return Path(shutil.copytree(bundled / "fast", place / name))
+
+
+def test_auto_takes_the_bundled_model(registry: Registry, home: Path) -> None:
+    session = Session(settings(), registry)
+    assert session.entry.name == "fast"
+    assert session.engine is None
+
+
+def test_the_users_own_model_of_that_name_wins(registry: Registry, home: Path) -> None:
+    copied_model(registry.places.data / "models", "fast")
+    assert Session(settings(), registry).entry.origin == "user"
+
+
+def test_a_folder_is_a_model_too(registry: Registry, tmp_path: Path, home: Path) -> None:
+    folder = copied_model(tmp_path)
+    assert Session(settings(model=str(folder)), registry).entry.folder == folder
+
+
+def test_unknown_models_are_refused_with_the_nearest(registry: Registry, home: Path) -> None:
+    with pytest.raises(ModelError, match="did you mean fast"):
+        Session(settings(model="fats"), registry)
+
+
+def test_no_model_at_all(tmp_path: Path, home: Path) -> None:
+    empty = Registry(Places(tmp_path / "data", tmp_path / "cache"))
+    with pytest.raises(ModelError, match="models install"):
+        Session(settings(), empty)
+
+
+def test_damaged_weights_are_refused_before_anything_is_loaded(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    folder = copied_model(tmp_path)
+    weights = folder / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(data)
+    monkeypatch.setattr(module, "Engine", pytest.fail)
+    session = Session(settings(model=str(folder)), registry)
+    for step in (session.verify, session.denoiser):
+        with pytest.raises(ModelError, match="not those of the card"):
+            step()
+
+
+def test_making_a_session_writes_nothing(tmp_path: Path, home: Path) -> None:
+    assert Session(settings()).fingerprint
+    assert not home.exists()
+
+
+def test_settings_reach_denoiser_and_pipeline(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    made: list[tuple[object, ...]] = []
+
+    class Noted(IdentityEngine):
+        def __init__(self, *given: object) -> None:
+            super().__init__()
+            made.append(given)
+
+    monkeypatch.setattr(module, "Engine", Noted)
+    wished = settings(
+        strength="0.5", luma="0.25", chroma="0.75", color_lock="no", tile="128", quality="7",
+        strip="yes", max_megapixels="3", jobs="5", device="cpu", precision="fp32",
+    )  # fmt: skip
+    session = Session(wished, registry)
+    told: list[str] = []
+    session.announce = lambda choice, entry: told.append(f"{entry.name} {choice.device}")
+    denoiser = session.denoiser()
+    assert told == ["fast cpu"]
+    assert (denoiser.strength, denoiser.luma, denoiser.chroma) == (0.5, 0.25, 0.75)
+    assert (denoiser.color_lock, denoiser.tile, denoiser.fallback) == (False, 128, None)
+    assert made[0][2:4] == ("cpu", "fp32")
+    pipeline = session.pipeline()
+    assert (pipeline.options.quality, pipeline.options.strip) == (7, True)
+    assert (pipeline.limits.megapixels, pipeline.threads) == (3.0, 5)
+    assert pipeline.fingerprint == session.fingerprint
+
+
+def test_a_device_that_is_not_there_is_refused(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="no cuda device"):
+        Session(settings(device="cuda"), registry).denoiser()
