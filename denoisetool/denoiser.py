@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -153,14 +152,14 @@ class Denoiser:
         card = engine.card
         layout = (photo.height, photo.width, side, card.overlap, card.stride)
         total = np.zeros(photo.pixels.shape, np.float16)
-        tiles, count, done = tiling.plan(*layout), tiling.count(*layout), 0
-        while part := list(islice(tiles, engine.batch)):
+        tiles, done = tiling.plan(*layout), 0
+        while part := tiles[done : done + engine.batch]:
             inputs = [self._window(photo.pixels, tile, photo.peak, card) for tile in part]
             for tile, given, found in zip(part, inputs, engine.noise(inputs), strict=True):
                 tiling.blend(total, self._checked(engine, given, found, report, photo), tile)
             done += len(part)
             if progress is not None:
-                progress((number + done / count) / passes)
+                progress((number + done / len(tiles)) / passes)
         return total
 
     def _window(self, pixels: Pixels, tile: tiling.Tile, peak: float, card: ModelCard) -> Float:

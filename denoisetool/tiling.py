@@ -10,7 +10,6 @@ What is blended is the *noise*, never the picture: an identity model returns its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,25 +109,33 @@ def _meeting(stop: int, start: int) -> tuple[int, int]:
     return (stop + start - RAMP) // 2, RAMP
 
 
-def plan(height: int, width: int, tile: int, margin: int, stride: int) -> Iterator[Tile]:
-    """Tiles of a picture, row by row.
+def plan(height: int, width: int, tile: int, margin: int, stride: int) -> list[Tile]:
+    """Tiles of a picture, row by row, all of one shape.
+
+    Of the shapes that are no larger in area than a square of side `tile`, the one is taken that
+    computes the least context twice.
 
     Args:
         height: rows of the picture.
         width: columns of the picture.
-        tile: largest side of a window in pixels.
+        tile: side in pixels of the square that says how large a window may be.
         margin: context in pixels on every inner side, from the model card's overlap.
         stride: the model card's stride.
     """
-    columns = spans(width, tile, margin, stride)
-    for rows in spans(height, tile, margin, stride):
-        for column in columns:
-            yield Tile(rows, column)
-
-
-def count(height: int, width: int, tile: int, margin: int, stride: int) -> int:
-    """How many tiles `plan` will give."""
-    return len(spans(height, tile, margin, stride)) * len(spans(width, tile, margin, stride))
+    best: list[Tile] = []
+    least = (True, float("inf"))
+    for count in range(1, 1 + -(-height // (2 * margin + RAMP + stride))):
+        rows = spans(height, -(-height // count) + 2 * (margin + RAMP + stride), margin, stride)
+        high = rows[0].stop - rows[0].start
+        columns = spans(width, tile * tile // high, margin, stride)
+        wide = columns[0].stop - columns[0].start
+        cost = (high * wide > tile * tile, high * wide * len(rows) * len(columns))
+        if cost < least:
+            least = cost
+            best = [Tile(row, column) for row in rows for column in columns]
+        if not least[0] and len(rows) > 2 * -(-height // tile):
+            break  # flatter still only adds context
+    return best
 
 
 def extract(pixels: Pixels, tile: Tile, peak: float) -> Float:
@@ -147,7 +154,7 @@ def extract(pixels: Pixels, tile: Tile, peak: float) -> Float:
         x = _reflected(columns.start, columns.stop, width)
         window = pixels[y[:, None], x[None, :]]
     out = np.multiply(window, np.float32(1 / peak), dtype=np.float32)
-    return np.clip(out, 0, 1, out=out)
+    return out if window.dtype.kind == "u" else np.clip(out, 0, 1, out=out)
 
 
 def _reflected(start: int, stop: int, length: int) -> npt.NDArray[np.intp]:
@@ -174,8 +181,15 @@ def blend(total: npt.NDArray[np.float16], noise: Float, tile: Tile) -> None:
         columns.inner_start - columns.start : columns.inner_stop - columns.start,
     ]
     target = total[rows.inner_start : rows.inner_stop, columns.inner_start : columns.inner_stop]
-    if not (rows.fade_in or rows.fade_out or columns.fade_in or columns.fade_out):
-        target[...] = part
-        return
-    weights = rows.weights()[:, None, None] * columns.weights()[None, :, None]
-    target += (part * weights).astype(np.float16)
+    down, across = rows.weights()[:, None, None], columns.weights()[None, :, None]
+    height, width = part.shape[:2]
+    top, bottom = rows.fade_in, height - rows.fade_out
+    left, right = columns.fade_in, width - columns.fade_out
+    target[top:bottom, left:right] = part[top:bottom, left:right]
+    for y, x in (  # the ramps: above, below, and beside what only this tile covers
+        (slice(0, top), slice(0, width)),
+        (slice(bottom, height), slice(0, width)),
+        (slice(top, bottom), slice(0, left)),
+        (slice(top, bottom), slice(right, width)),
+    ):
+        target[y, x] += (part[y, x] * down[y] * across[:, x]).astype(np.float16)

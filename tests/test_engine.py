@@ -10,7 +10,7 @@ from safetensors.torch import save
 from denoisetool import engine as engine_module
 from denoisetool import nets
 from denoisetool.denoiser import Denoiser
-from denoisetool.engine import Engine, OutOfMemoryError, free_memory, pick_device
+from denoisetool.engine import Engine, Float, OutOfMemoryError, free_memory, pick_device
 from denoisetool.errors import DeviceError, ModelError
 from denoisetool.modelcard import ModelCard
 from denoisetool.photo import Photo
@@ -32,14 +32,14 @@ def model(tmp_path: Path) -> tuple[ModelCard, Path]:
     return card, tmp_path
 
 
-def _tile(side: int = 64) -> np.ndarray:  # type: ignore[type-arg]
+def _tile(side: int = 64) -> Float:
     return np.random.default_rng(0).random((side, side, 3)).astype(np.float32)
 
 
 def test_shapes_and_batches(model: tuple[ModelCard, Path]) -> None:
     engine = Engine(*model, "cpu", "fp32")
     engine.batch = 2
-    tiles = [_tile() * scale for scale in (0.2, 0.5, 1.0)]
+    tiles = [(_tile() * scale).astype(np.float32) for scale in (0.2, 0.5, 1.0)]
     together = engine.noise(tiles)
     assert [n.shape for n in together] == [(64, 64, 3)] * 3
     for tile, found in zip(tiles, together, strict=True):

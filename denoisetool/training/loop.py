@@ -26,7 +26,7 @@ from denoisetool.training.losses import (
     coarse_loss,
     level_loss,
     mean_psnr,
-    rmse_loss,
+    relative_loss,
     true_level,
 )
 
@@ -96,7 +96,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(self.step)
         output, penalty = self._forward(noisy, target)
-        loss = rmse_loss(output, target) + COLOUR_WEIGHT * coarse_loss(output, target) + penalty
+        loss = relative_loss(output, target, noisy)
+        loss = loss + COLOUR_WEIGHT * coarse_loss(output, target) + penalty
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
