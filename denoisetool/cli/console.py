@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -86,9 +87,10 @@ class Console:
         from tqdm import tqdm
 
         self._bar = tqdm(
-            total=sum(self._jobs.values()), unit="MP", dynamic_ncols=True, leave=False,
-            smoothing=0.1, disable=None, bar_format="{percentage:3.0f}% |{bar:20}| {n:.1f} of"
-            " {total:.1f} MP, {rate_fmt}, {remaining} left, {postfix}",
+            total=sum(self._jobs.values()), unit="MP", leave=False, smoothing=0.1, disable=None,
+            dynamic_ncols=_tells_its_width(), ncols=80, nrows=20,
+            bar_format="{percentage:3.0f}% |{bar:20}| {n:.1f} of {total:.1f} MP, {rate_fmt},"
+            " {remaining} left{postfix}",
         )  # fmt: skip
         self._bar.set_postfix_str("starting")
 
@@ -211,6 +213,14 @@ class Console:
         self.say(line)
         if plan.free_bytes is not None and plan.bytes > plan.free_bytes:
             self._write("warning: that is more than is free")
+
+
+def _tells_its_width() -> bool:
+    """Whether the terminal says how wide it is; some say 0, and a bar of that width is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 def size_text(count: float) -> str:

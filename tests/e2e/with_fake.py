@@ -1,0 +1,22 @@
+"""The command line with an engine that takes SECONDS a tile and no net: for tests of processes.
+
+python -m tests.e2e.with_fake SECONDS ARGUMENTS...
+"""
+
+from __future__ import annotations
+
+import sys
+
+from denoisetool import session
+from denoisetool.cli import main
+from tests.e2e.fakes import SlowEngine
+
+
+def _engine(*_: object) -> SlowEngine:
+    return SlowEngine(SECONDS)
+
+
+if __name__ == "__main__":
+    SECONDS = float(sys.argv.pop(1))
+    session.Engine = _engine  # type: ignore[assignment, misc]
+    main()
