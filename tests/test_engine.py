@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from denoisetool import engine as engine_module
 from denoisetool import nets
 from denoisetool.denoiser import Denoiser
-from denoisetool.engine import Engine, Float, OutOfMemoryError, free_memory, pick_device
+from denoisetool.engine import Engine, Float, OutOfMemoryError, devices, free_memory, pick_device
+from denoisetool.engine import core as engine_module
 from denoisetool.errors import DeviceError, ModelError
 from denoisetool.modelcard import ModelCard
 from denoisetool.photo import Photo
@@ -92,7 +92,7 @@ def test_a_damaged_cache_costs_nothing(model: tuple[ModelCard, Path], tmp_path: 
 def test_named_devices_are_strict(model: tuple[ModelCard, Path]) -> None:
     with pytest.raises(DeviceError, match="fp16"):
         Engine(*model, "cpu", "fp16")
-    for kind in {"cuda", "mps", "xpu"} - engine_module.devices().keys():
+    for kind in {"cuda", "mps", "xpu"} - devices().keys():
         with pytest.raises(DeviceError, match=kind):
             pick_device(kind)
     assert pick_device("cpu")[0] == "cpu"

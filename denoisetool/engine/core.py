@@ -1,25 +1,19 @@
-"""Running a net: device, precision, memory. The only inference module that imports torch.
-
-torch itself is imported when an engine is made, not when this module is.
-"""
+"""The engine: a net on a device, in a precision that was checked, within the memory there is."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
-import json
-import os
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from denoisetool import nets
+from denoisetool.engine.devices import cpu_has_bf16, cpu_line, free_memory, keep_memory, pick_device
+from denoisetool.engine.probes import recall, remember
 from denoisetool.errors import DeviceError, ModelError
 from denoisetool.modelcard import WEIGHTS_FILE, ModelCard
 
@@ -34,8 +28,6 @@ CPU_TILE, GPU_TILE = 2048, 1536
 """Sides beyond which a larger tile saves less context than it costs in cache misses and memory."""
 MEMORY_SHARE = 0.25
 """Share of the free memory that one batch of tiles may take."""
-PROBES = "precision.json"
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
 BYTES_PER_PIXEL = 320
 """Peak memory of a net per pixel of a tile in float32, measured on the shipped nets, rounded up."""
 
@@ -89,7 +81,7 @@ class Engine:
     ) -> None:
         import torch
 
-        _keep_memory()
+        keep_memory()
         self._torch = torch
         self.card = card
         name, why = pick_device(device)
@@ -189,10 +181,10 @@ class Engine:
         if candidate == "fp16" and self._device.type == "cpu":
             raise DeviceError("fp16 is not for CPUs", hint="use --precision bf16, fp32 or auto")
         key = self._probe_key(candidate)
-        difference = _recall(cache, key)
+        difference = recall(cache, key)
         if difference is None:
             difference = self._probe(candidate)
-            _remember(cache, key, difference)
+            remember(cache, key, difference)
         told = f"{candidate} is within {difference * 255:.2f} levels of fp32"
         if difference <= AGREEMENT:
             return candidate, told
@@ -233,7 +225,7 @@ class Engine:
         if self._device.type == "cuda":
             chip = torch.cuda.get_device_name(self._device)
         else:
-            chip = f"{platform.machine()} {_cpu_line()} {torch.get_num_threads()}"
+            chip = f"{platform.machine()} {cpu_line()} {torch.get_num_threads()}"
         parts = (torch.__version__, self._device.type, chip, precision, self.card.weights_sha256)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
 
@@ -245,93 +237,6 @@ class Engine:
         net = net.to(self._device, dtype).eval()
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return net
-
-
-def _keep_memory() -> None:
-    """Have glibc keep freed memory for the next tile instead of asking for fresh pages each time.
-
-    Saves 5 to 20 % of the time on large tiles. Elsewhere there is nothing to do.
-    """
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            library.mallopt(parameter, 2**31 - 1)
-
-
-def pick_device(wanted: str) -> tuple[str, str]:
-    """The torch device for `--device`, and why.
-
-    Raises:
-        DeviceError: a device was named that this machine or this build of torch does not have.
-    """
-    import torch
-
-    available = devices()
-    if wanted == "auto":
-        best = next(iter(available))
-        names = {"cuda": "an NVIDIA or AMD GPU was found", "mps": "an Apple GPU was found",
-                 "xpu": "an Intel GPU was found", "cpu": "no supported GPU was found"}  # fmt: skip
-        return available[best], names[best]
-    if wanted not in available:
-        build = f"this is torch {torch.__version__}"
-        raise DeviceError(
-            f"no {wanted} device is available here ({build})",
-            hint=f"available: {', '.join(available)}; or use --device auto",
-        )
-    return available[wanted], "as asked"
-
-
-def devices() -> dict[str, str]:
-    """Devices that are here, best first: kind to torch name."""
-    import torch
-
-    found = {}
-    if torch.cuda.is_available():
-        found["cuda"] = "cuda:0"
-    if torch.backends.mps.is_available():
-        found["mps"] = "mps"
-    if hasattr(torch, "xpu") and torch.xpu.is_available():
-        found["xpu"] = "xpu:0"
-    found["cpu"] = "cpu"
-    return found
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16)."""
-    import torch
-
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        check = getattr(torch.cpu, name, None)
-        if check is not None and check():
-            return True
-    if platform.machine().lower() in ("aarch64", "arm64") and sys.platform == "linux":
-        return " bf16" in _cpu_line()
-    return False
-
-
-def free_memory() -> float:
-    """Bytes of memory that can be had without swapping; a cautious guess where nobody tells.
-
-    A control group's limit counts when it is lower than the machine's.
-    """
-    free = 4e9
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                free = float(line.split()[1]) * 1024
-    except OSError:
-        return free
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = (group / "memory.current").read_text(encoding="ascii").strip()
-        if limit != "max":
-            free = min(free, float(limit) - float(used))
-    except (OSError, ValueError):
-        pass
-    return max(free, 64e6)
 
 
 def _load(card: ModelCard, path: Path) -> torch.nn.Module:
@@ -354,40 +259,3 @@ def _load(card: ModelCard, path: Path) -> torch.nn.Module:
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"the weights do not fit the model card: {first}", path=path) from error
     return net.eval()
-
-
-def _cpu_line() -> str:
-    """What the system says this CPU can do."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("flags", "Features")):
-                return line
-    except OSError:
-        pass
-    return platform.processor()
-
-
-def _recall(cache: Path | None, key: str) -> float | None:
-    """What the probe found last time, if that is known."""
-    difference = None if cache is None else _known(cache / PROBES).get(key)
-    return difference if isinstance(difference, float) else None
-
-
-def _remember(cache: Path | None, key: str, difference: float) -> None:
-    """Keep what the probe found; an unwritable cache costs a moment at the next start."""
-    if cache is None:
-        return
-    path = cache / PROBES
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(_known(path) | {key: difference}), encoding="utf-8")
-        part.replace(path)
-
-
-def _known(path: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

@@ -1,0 +1,21 @@
+"""Running a net: device, precision, memory. The only inference code that imports torch.
+
+    core.py      the engine: noisy tiles in, their noise out
+    devices.py   what this machine has to compute with
+    probes.py    what the precision probe found, remembered
+
+torch itself is imported when an engine is made, not when this package is.
+"""
+
+from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError
+from denoisetool.engine.devices import devices, free_memory, pick_device
+
+__all__ = [
+    "Choice",
+    "Engine",
+    "Float",
+    "OutOfMemoryError",
+    "devices",
+    "free_memory",
+    "pick_device",
+]

@@ -1,0 +1,111 @@
+"""What this machine has to compute with: devices, their precisions, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import sys
+from pathlib import Path
+
+from denoisetool.errors import DeviceError
+
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
+
+
+def pick_device(wanted: str) -> tuple[str, str]:
+    """The torch device for `--device`, and why.
+
+    Raises:
+        DeviceError: a device was named that this machine or this build of torch does not have.
+    """
+    import torch
+
+    available = devices()
+    if wanted == "auto":
+        best = next(iter(available))
+        names = {"cuda": "an NVIDIA or AMD GPU was found", "mps": "an Apple GPU was found",
+                 "xpu": "an Intel GPU was found", "cpu": "no supported GPU was found"}  # fmt: skip
+        return available[best], names[best]
+    if wanted not in available:
+        build = f"this is torch {torch.__version__}"
+        raise DeviceError(
+            f"no {wanted} device is available here ({build})",
+            hint=f"available: {', '.join(available)}; or use --device auto",
+        )
+    return available[wanted], "as asked"
+
+
+def devices() -> dict[str, str]:
+    """Devices that are here, best first: kind to torch name."""
+    import torch
+
+    found = {}
+    if torch.cuda.is_available():
+        found["cuda"] = "cuda:0"
+    if torch.backends.mps.is_available():
+        found["mps"] = "mps"
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        found["xpu"] = "xpu:0"
+    found["cpu"] = "cpu"
+    return found
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16)."""
+    import torch
+
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        check = getattr(torch.cpu, name, None)
+        if check is not None and check():
+            return True
+    if platform.machine().lower() in ("aarch64", "arm64") and sys.platform == "linux":
+        return " bf16" in cpu_line()
+    return False
+
+
+def free_memory() -> float:
+    """Bytes of memory that can be had without swapping; a cautious guess where nobody tells.
+
+    A control group's limit counts when it is lower than the machine's.
+    """
+    free = 4e9
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = float(line.split()[1]) * 1024
+    except OSError:
+        return free
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = (group / "memory.current").read_text(encoding="ascii").strip()
+        if limit != "max":
+            free = min(free, float(limit) - float(used))
+    except (OSError, ValueError):
+        pass
+    return max(free, 64e6)
+
+
+def cpu_line() -> str:
+    """What the system says this CPU can do."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def keep_memory() -> None:
+    """Have glibc keep freed memory for the next tile instead of asking for fresh pages each time.
+
+    Saves 5 to 20 % of the time on large tiles. Elsewhere there is nothing to do.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            library.mallopt(parameter, 2**31 - 1)

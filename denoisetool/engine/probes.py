@@ -1,0 +1,37 @@
+"""What the precision probe found on this machine, so that it runs once and not every time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+PROBES = "precision.json"
+
+
+def recall(cache: Path | None, key: str) -> float | None:
+    """What the probe found last time, if that is known."""
+    difference = None if cache is None else _known(cache / PROBES).get(key)
+    return difference if isinstance(difference, float) else None
+
+
+def remember(cache: Path | None, key: str, difference: float) -> None:
+    """Keep what the probe found; an unwritable cache costs a moment at the next start."""
+    if cache is None:
+        return
+    path = cache / PROBES
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(_known(path) | {key: difference}), encoding="utf-8")
+        part.replace(path)
+
+
+def _known(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
