@@ -124,7 +124,8 @@ class Trainer:
             assert isinstance(self.net, UNet)
             level = self.net.level(noisy).float()
             half = len(noisy) // 2
-            jitter = 0.8 + 0.4 * torch.rand(half, 1, 1, 1, device=truth.device)
+            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+            jitter = (0.8 + 0.4 * torch.rand(half, 1, 1, 1, generator=generator)).to(truth.device)
             told = torch.cat([truth[:half] * jitter, level[half:]])
             noise = self.net(noisy, told)
         return noisy - noise.float(), LEVEL_WEIGHT * level_loss(level, truth)

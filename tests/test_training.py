@@ -1,0 +1,212 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from denoisetool.engine import Engine
+from denoisetool.errors import ModelError, NoInputError, UsageError
+from denoisetool.modelcard import load
+from denoisetool.training import args, degrade, export, losses
+from denoisetool.training.data import Image, Patches, load_photos
+from denoisetool.training.degrade import KINDS, Degradation, statistics
+from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
+from tests.photos import render
+
+RECIPE = """
+name = "tiny"
+title = "Tiny"
+net = "unet"
+net_args = { channels = 3, widths = [8, 16], blocks = [0, 1], level_width = 4 }
+seed = 3
+steps = 6
+batch = 4
+patch = 32
+tail_patch = 48
+tail_batch = 2
+tail = 0.3
+warmup = 2
+checkpoint_every = 2
+log_every = 2
+[mix]
+camera = 0.5
+gaussian = 0.5
+"""
+
+
+@pytest.fixture
+def recipe_path(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def _images() -> list[Image]:
+    return [np.asarray(render(name)[0], np.uint8) for name in ("still_life", "valley")]
+
+
+def _scenes(count: int = 24, side: int = 64) -> torch.Tensor:
+    return Patches(_images(), np.random.default_rng(0)).batch(count, side)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_keeps_shape_range_and_seed(kind: str) -> None:
+    clean = _scenes()
+    noisy, target = Degradation({kind: 1.0}, seed=1)(clean)
+    assert noisy.shape == target.shape == clean.shape
+    assert torch.isfinite(noisy).all()
+    assert target.min() >= 0
+    assert target.max() <= 1
+    again, _ = Degradation({kind: 1.0}, seed=1)(clean)
+    other, _ = Degradation({kind: 1.0}, seed=2)(clean)
+    torch.testing.assert_close(noisy, again, atol=0, rtol=0)
+    assert not torch.equal(noisy, other)
+    if kind in ("clipped", "camera", "correlated", "clean"):
+        levels = noisy * 255
+        torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+
+
+def test_camera_noise_has_the_statistics_of_real_camera_noise() -> None:
+    """Measured on real pairs: luma 0.61 at one pixel, chroma 0.86-0.91, R-G 0.28-0.68."""
+    degradation, clean = Degradation({"camera": 1.0}, seed=0), _scenes(48)
+    residuals = []
+    for _ in range(6):
+        noisy, target = degradation(clean)
+        residual = noisy - target
+        spread = residual.std((1, 2, 3)) * 255
+        residuals.append(residual[(spread > 2) & (spread < 20)])  # where real files lie
+    found = statistics(torch.cat(residuals))
+    assert 0.4 < found["luma1"] < 0.75
+    assert 0.7 < found["chroma1"] < 0.95
+    assert found["chroma1"] > found["chroma2"] > found["chroma3"] > found["chroma4"] > 0.2
+    assert found["luma1"] > found["luma2"] > found["luma4"]
+    assert found["chroma2"] > found["luma2"]
+    assert 0.15 < found["red_green"] < 0.8
+    assert 3 < found["kurtosis"] < 9
+
+
+def test_white_noise_would_fail_the_statistics_above() -> None:
+    noisy, target = Degradation({"gaussian": 1.0}, seed=0)(_scenes(48))
+    found = statistics(noisy - target)
+    assert abs(found["luma1"]) < 0.05
+    assert found["kurtosis"] < 3.3
+
+
+def test_demosaicking_a_flat_mosaic_gives_it_back() -> None:
+    flat = torch.full((1, 3, 16, 16), 0.3)
+    torch.testing.assert_close(degrade._demosaic(degrade._mosaic(flat)), flat)
+
+
+def test_an_impossible_mix_is_refused() -> None:
+    for mix in ({"camera": 0.5}, {"film": 1.0}):
+        with pytest.raises(ValueError, match="mix"):
+            Degradation(mix)
+
+
+def test_losses() -> None:
+    target = torch.rand(3, 3, 32, 32)
+    noisy = target + 0.1 * torch.randn_like(target)
+    assert losses.relative_loss(target, target, noisy) < 1e-2
+    assert losses.relative_loss(noisy, target, noisy) > losses.relative_loss(
+        target + 0.5 * (noisy - target), target, noisy
+    )
+    assert losses.coarse_loss(target + 0.1, target) == pytest.approx(0.1, rel=1e-4)
+    level = losses.true_level(torch.full((1, 3, 32, 32), 0.25))
+    torch.testing.assert_close(level, torch.full((1, 1, 8, 8), 0.25))
+    low, high = losses.level_loss(level - 0.1, level), losses.level_loss(level + 0.1, level)
+    assert float(low) == pytest.approx(3 * float(high), rel=1e-4)
+    assert losses.mean_psnr(target + 0.1, target) == pytest.approx(20, abs=0.01)
+
+
+def test_learning_rate_warms_up_stays_and_falls_to_zero(recipe_path: Path) -> None:
+    recipe = args.load(recipe_path)
+    rates = [recipe.rate_at(step) for step in range(recipe.steps + 1)]
+    assert rates[0] < rates[1] == recipe.rate
+    assert rates[-1] == 0
+    assert [recipe.in_tail(step) for step in (0, 4, 5)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name = [", "not valid TOML"),
+        (RECIPE.replace('net = "unet"', ""), "'net'"),
+        ("colour = 1\n" + RECIPE, "'colour'"),
+        (RECIPE.replace("patch = 32", "patch = 0"), "at least 1"),
+    ],
+)
+def test_a_wrong_recipe_is_told(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=told):
+        args.load(path)
+
+
+def test_training_stopped_and_resumed_equals_training_in_one_go(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    recipe = args.load(recipe_path)
+    lines: list[dict[str, object]] = []
+    whole = Trainer(recipe, _images(), tmp_path / "whole", "cpu")
+    whole.run(lines.append)
+    parts = Trainer(recipe, _images(), tmp_path / "parts", "cpu")
+    parts.run(lines.append, until=4)
+    resumed = Trainer(recipe, _images(), tmp_path / "parts", "cpu")
+    assert resumed.step == 4
+    resumed.run(lines.append)
+    for one, other in zip(whole.net.parameters(), resumed.net.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    assert whole.pixels == resumed.pixels > 0
+    log = [json.loads(line) for line in (tmp_path / "parts" / LOG).read_text().splitlines()]
+    assert [line["step"] for line in log] == [2, 4, 6]
+
+
+def test_training_makes_a_denoiser_better(recipe_path: Path, tmp_path: Path) -> None:
+    text = RECIPE.replace("steps = 6", "steps = 150\nrate = 4e-3")
+    recipe_path.write_text(text.replace("camera = 0.5\ngaussian = 0.5", "gaussian = 1.0"))
+    trainer = Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+    trainer.run(lambda _: None)
+    noisy, target = Degradation({"gaussian": 1.0}, seed=9)(_scenes())
+    with torch.inference_mode():
+        after = losses.mean_psnr(noisy - trainer.net(noisy), target)
+    assert after > losses.mean_psnr(noisy, target) + 1
+
+
+def test_a_run_exports_a_model_that_the_engine_runs(recipe_path: Path, tmp_path: Path) -> None:
+    trainer = Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+    trainer.run(lambda _: None)
+    folder = export.export(tmp_path / "run", recipe_path, tmp_path / "model", [{"name": "mine"}])
+    card = load(folder)
+    assert card.name == "tiny"
+    assert card.stride == 4
+    assert card.provenance["steps"] == 6
+    assert card.overlap % card.stride == 0
+    found = Engine(card, folder, "cpu", "fp32").noise([np.full((16, 16, 3), 0.4, np.float32)])
+    assert np.isfinite(found[0]).all()
+
+
+def test_a_checkpoint_of_another_net_is_refused(recipe_path: Path, tmp_path: Path) -> None:
+    Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu").save()
+    recipe_path.write_text(RECIPE.replace("[8, 16]", "[8, 24]"))
+    with pytest.raises(ModelError, match="another architecture"):
+        Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+    with pytest.raises(ModelError, match="does not fit"):
+        export.export(tmp_path / "run", recipe_path, tmp_path / "model", [])
+    (tmp_path / "run" / CHECKPOINT).unlink()
+    with pytest.raises(ModelError, match="no checkpoint"):
+        export.export(tmp_path / "run", recipe_path, tmp_path / "model", [])
+
+
+def test_photos_are_loaded_and_bad_ones_reported(tmp_path: Path) -> None:
+    sample = Path(__file__).parent / "photos" / "still_life.jpg"
+    (tmp_path / "good.jpg").write_bytes(sample.read_bytes())
+    (tmp_path / "cut.jpg").write_bytes(sample.read_bytes()[:3000])
+    (tmp_path / "notes.txt").write_text("no photo")
+    told: list[str] = []
+    images = load_photos(tmp_path, 64, lambda error: told.append(str(error)))
+    assert len(images) == 1
+    assert len(told) == 1
+    assert "cut.jpg" in told[0]
+    with pytest.raises(NoInputError):
+        load_photos(tmp_path, 100_000)
