@@ -57,9 +57,9 @@ class Setting:
         Raises:
             UsageError: not of that kind, not among the choices, or out of range.
         """
-        if value is None or (self.optional and isinstance(value, str) and value.lower() == "auto"):
-            if self.optional:
-                return None
+        if self.optional and (value is None or str(value).lower() == "auto"):
+            return None
+        if value is None or value == "":
             raise UsageError(f"{self.name} needs a value", hint=self.help)
         if self.kind is bool:
             words = {"true": True, "1": True, "yes": True, "on": True,

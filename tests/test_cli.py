@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -299,7 +300,7 @@ def test_a_full_disk_under_stdout(photos: Path, tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ran = processes.run(
             processes.fake(), photos, "-o", tmp_path / "out", "--json", home=tmp_path / "home",
-            capture_output=False, stdout=full, stderr=processes.subprocess.PIPE,
+            capture_output=False, stdout=full, stderr=subprocess.PIPE,
         )  # fmt: skip
     assert ran.returncode == 6
     assert "standard output cannot be written: No space left on device" in ran.stderr

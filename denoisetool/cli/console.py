@@ -78,6 +78,7 @@ class Console:
         self._bar: Any = None
         self._jobs: dict[Path, float] = {}
         self._shares: dict[Path, float] = {}
+        self._number = 0
 
     def begin(self, jobs: list[Job]) -> None:
         """Show a progress bar if a person is watching."""
@@ -89,7 +90,7 @@ class Console:
         self._bar = tqdm(
             total=sum(self._jobs.values()), unit="MP", leave=False, smoothing=0.1, disable=None,
             dynamic_ncols=_tells_its_width(), ncols=80, nrows=20,
-            bar_format="{percentage:3.0f}% |{bar:20}| {n:.1f} of {total:.1f} MP, {rate_fmt},"
+            bar_format="{percentage:3.0f}% |{bar:20}| {n:.1f} of {total:.1f} MP, {rate_noinv_fmt},"
             " {remaining} left{postfix}",
         )  # fmt: skip
         self._bar.set_postfix_str("starting")
@@ -140,14 +141,14 @@ class Console:
         if self._bar is None or target not in self._jobs:
             return
         before = self._shares.get(target, 0.0)
+        if share == before:
+            return
+        if before == 0:
+            self._number += 1
+            text = f"photo {self._number} of {len(self._jobs)}: {printable(name)[:40]}"
+            self._bar.set_postfix_str(text, refresh=False)
         self._shares[target] = share
-        done = len(self._jobs) - self._left()
-        text = f"photo {done + 1} of {len(self._jobs)}: {printable(name)[:40]}"
-        self._bar.set_postfix_str(text, refresh=False)
         self._bar.update((share - before) * self._jobs[target])
-
-    def _left(self) -> int:
-        return sum(self._shares.get(target, 0.0) < 1 for target in self._jobs)
 
     def _settle(self, outcome: Outcome) -> None:
         """A photo with an outcome costs no more time, whatever became of it."""

@@ -69,7 +69,11 @@ class Placing:
         present = self.lookup(name)
         if present is not None and not self.replace:
             what = f"there is a model {name!r} already ({present.origin})"
-            raise ModelError(what, path=present.folder, hint="replace it, or give another name")
+            raise ModelError(
+                what,
+                path=present.folder,
+                hint="--replace takes its place, --name gives another name",
+            )
         if present is not None and present.origin == "user" != self.origin:
             what = f"your own model {name!r} would hide the installed one"
             raise ModelError(what, path=present.folder, hint="give another name, or remove yours")

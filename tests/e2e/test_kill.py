@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -228,6 +229,9 @@ def test_a_terminal_gets_a_progress_bar(columns: int, photos: Path, tmp_path: Pa
     assert "\x1b[3" not in shown  # no colours
     lines = [line for line in shown.replace("\r", "\n").split("\n") if line.strip()]
     assert lines[-1].startswith(f"{COUNT} done, 2 FAILED in ")
+    numbers = [int(each) for each in re.findall(r"photo (\d+) of", shown)]
+    assert numbers == sorted(numbers)
+    assert not numbers or numbers[-1] <= COUNT + 1
     percents = [int(line.split("%")[0]) for line in lines if "%" in line]
     assert percents == sorted(percents)
     assert max(percents) <= 100
