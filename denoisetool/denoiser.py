@@ -100,26 +100,44 @@ class Denoiser:
         Raises:
             ImplausibleResult: the model gives nonsense for this photo, in float32 too.
         """
+        return self.begin(photo, progress)()
+
+    def begin(
+        self, photo: Photo, progress: Callable[[float], None] | None = None
+    ) -> Callable[[], Report]:
+        """The part of `denoise` that needs the engine.
+
+        Returns:
+            The rest, which may be called in another thread while the next photo is begun.
+        """
         report = Report()
         if self.strength == 0 or self.luma == self.chroma == 0:
-            return report
+            return lambda: report
         before = metrics.box_reduce(photo.pixels, COARSE)
-        passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
-        for number, strength in enumerate(passes):
-            found = self._estimate(photo, report, progress, number, len(passes))
-            if self.color_lock:
-                color.lock(found)
-            if number == 0:
-                report.noise = noise.rms(found) * 255
-            changed = noise.subtract(
-                photo.pixels, found, photo.peak,
-                strength=strength, luma=self.luma, chroma=self.chroma,
-            )  # fmt: skip
-            report.changed = report.changed or changed
-        if report.changed:
-            after = metrics.box_reduce(photo.pixels, COARSE)
-            report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
-        return report
+        passes = 1 if self.strength <= 1 else 2
+        found = self._estimate(photo, report, progress, 0, passes)
+        if passes == 2:
+            self._take_out(photo, found, 1.0, report)
+            found = self._estimate(photo, report, progress, 1, passes)
+
+        def finish() -> Report:
+            self._take_out(photo, found, self.strength - (passes - 1), report)
+            if report.changed:
+                after = metrics.box_reduce(photo.pixels, COARSE)
+                report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
+            return report
+
+        return finish
+
+    def _take_out(self, photo: Photo, found: color.Half, strength: float, report: Report) -> None:
+        """Lock the colour and subtract; the first time, note how much noise was found."""
+        if self.color_lock:
+            color.lock(found)
+        report.noise = report.noise or noise.rms(found) * 255
+        changed = noise.subtract(
+            photo.pixels, found, photo.peak, strength=strength, luma=self.luma, chroma=self.chroma
+        )
+        report.changed = report.changed or changed
 
     def _estimate(
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None,

@@ -42,7 +42,7 @@ COMMAND = [sys.executable, "-m", "denoisetool"]
 def make_photo(megapixels: int, seed: int, path: Path) -> Path:
     """A noisy JPEG of about so many megapixels."""
     width, height = SIZES[megapixels]
-    clean, _ = render(("still_life", "night_skyline", "valley")[seed % 3])
+    clean, _ = render(("still_life", "skyline", "valley")[seed % 3])
     picture = Image.fromarray(np.asarray(clean)).resize((width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(picture).copy()
     rng = np.random.default_rng(seed)
