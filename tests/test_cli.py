@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from denoisetool import __version__, session
 from denoisetool import cli as package
 from denoisetool.cli import app as application
+from denoisetool.registry.places import bundled_models
 from tests.conftest import Cli
 from tests.e2e import pictures, processes
 from tests.e2e.fakes import BrokenEngine, IdentityEngine, NaNEngine, SmoothingEngine
@@ -465,6 +467,19 @@ def test_exit_4_model(photos: Path, tmp_path: Path, cli: Cli) -> None:
     folder.mkdir()
     (folder / "model.toml").write_text("not a card")
     assert cli(photos, "-o", tmp_path / "out", "--model", folder).code == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_exit_4_corrupt_weights(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    bundled = bundled_models()
+    assert bundled is not None
+    folder = Path(shutil.copytree(bundled / "fast", tmp_path / "mine"))
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    ran = cli(photos, "-o", tmp_path / "out", "--model", folder, "--json")
+    assert ran.code == 4
+    (event,) = ran.events
+    assert (event["kind"], event["path"]) == ("ModelError", str(weights))
     assert not (tmp_path / "out").exists()
 
 

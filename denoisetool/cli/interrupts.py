@@ -18,13 +18,16 @@ class Interrupts:
     """How a run was asked to stop.
 
     Attributes:
-        stop: set at the first Ctrl-C or SIGTERM; the second raises KeyboardInterrupt.
+        stop: set at the first Ctrl-C or SIGTERM; the second raises KeyboardInterrupt, and more
+            change nothing: what tidies up must not be interrupted.
         signal: number of the signal that asked first, 0 if none.
+        aborted: whether there was a second.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.signal = 0
+        self.aborted = False
 
     @property
     def exit_code(self) -> int:
@@ -41,7 +44,10 @@ def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
     state = Interrupts()
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        if state.aborted:
+            return
         if state.signal:
+            state.aborted = True
             raise KeyboardInterrupt
         state.signal = number
         state.stop.set()

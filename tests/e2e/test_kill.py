@@ -143,7 +143,8 @@ def test_the_second_signal_aborts(
 ) -> None:
     started = time.monotonic()
     returned, events, stderr = interrupted(signals, photos, tmp_path, 0.6)
-    assert returned == code
+    # One that comes when Python itself is about to end is what a shell calls 130 too.
+    assert returned in {code, -signal.SIGINT} if len(signals) > 2 else returned == code
     assert time.monotonic() - started < 30
     summary = events[-1]
     assert (summary["event"], summary["interrupted"]) == ("summary", True)

@@ -129,7 +129,7 @@ def contents(folder: Path, without: Path) -> dict[str, bytes]:
     found = {}
     for path in folder.rglob("*"):
         if not path.is_relative_to(without) and path.is_file() and not path.is_symlink():
-            if path.name == "forbidden.jpg" and os.geteuid() != 0:
+            if not os.access(path, os.R_OK):
                 continue
             found[str(path)] = digest(path.read_bytes())
     return found
@@ -163,9 +163,9 @@ def deleting(trouble: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def forbidden() -> bool:
+def forbidden(trouble: Path) -> bool:
     """Whether permissions mean anything to who runs the tests."""
-    return os.geteuid() != 0
+    return not os.access(trouble / "forbidden.jpg", os.R_OK)
 
 
 @pytest.mark.usefixtures("deleting")

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
 
 from denoisetool import files, formats
 from denoisetool.denoiser import Denoiser, Report
@@ -26,32 +21,12 @@ from denoisetool.errors import DenoiseError, OutputExists, UnreadablePhoto
 from denoisetool.events import Outcome
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.photo import Photo
+from denoisetool.pipeline.flow import Budget, Item, Job, Progress, open_photo, stage
+
+__all__ = ["IN_FLIGHT", "Job", "Pipeline", "Progress"]
 
 IN_FLIGHT = 64.0
 """Megapixels that may be in memory at once, from decoding to the finished file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One photo to be done.
-
-    Attributes:
-        source: the photo.
-        target: the file to write.
-        format: name of the format to write, None for the photo's own.
-        overwrite: whether an existing target may be replaced.
-        megapixels: its size as far as it is known beforehand, for progress.
-    """
-
-    source: Path
-    target: Path
-    format: str | None = None
-    overwrite: bool = False
-    megapixels: float = 0.0
-
-
-Progress = Callable[[Job, float], None]
-"""Called with a job and the share of it that the model has done, 0..1."""
 
 
 @dataclass(slots=True)
@@ -104,11 +79,11 @@ class Pipeline:
             ModelError, DeviceError: the model cannot be loaded at all; no photo is touched.
         """
         stop = stop or threading.Event()
-        budget = _Budget(self.in_flight)
+        budget = Budget(self.in_flight)
         decoders = ThreadPoolExecutor(self.threads, "decode")
         encoders = ThreadPoolExecutor(self.threads, "encode")
         feed = enumerate(jobs)
-        coming: deque[Future[_Item]] = deque()
+        coming: deque[Future[Item]] = deque()
         going: deque[Future[Outcome]] = deque()
         try:
             while True:
@@ -154,16 +129,16 @@ class Pipeline:
 
     # -- stages: none of them raises, whatever happens belongs to the one photo ----------------
 
-    def _decode(self, ticket: int, job: Job, budget: _Budget) -> _Item:
-        item, data = _Item(job, Outcome(job.source, job.target, "done")), b""
-        with budget.turn(ticket), _stage(item):
+    def _decode(self, ticket: int, job: Job, budget: Budget) -> Item:
+        item, data = Item(job, Outcome(job.source, job.target, "done")), b""
+        with budget.turn(ticket), stage(item):
             data = self._admit(item, budget)
         if item.begun:
-            with _stage(item):
+            with stage(item):
                 item.photo = formats.decode(data, self.limits)
         return item
 
-    def _admit(self, item: _Item, budget: _Budget) -> bytes:
+    def _admit(self, item: Item, budget: Budget) -> bytes:
         """The photo's content, once there is room for its pixels; empty if it need not be done.
 
         The size is looked up in the header before the rest is read, so that what waits for room
@@ -172,7 +147,7 @@ class Pipeline:
         self._check_target(item)
         if not item.begun:
             return b""
-        with _open(item.job.source) as file:
+        with open_photo(item.job.source) as file:
             before = os.fstat(file.fileno())
             data = file.read(files.HEAD_BYTES)
             size = _megapixels(data)
@@ -192,7 +167,7 @@ class Pipeline:
         item.identity = files.Identity(len(data), before.st_mtime_ns, files.digest(data))
         return data
 
-    def _check_target(self, item: _Item) -> None:
+    def _check_target(self, item: Item) -> None:
         """Look once more before the work: another run may have made this output meanwhile."""
         job = item.job
         if job.overwrite or not os.path.lexists(job.target):
@@ -209,18 +184,18 @@ class Pipeline:
             return False
         return self.index.lookup(job.target, job.source, self.fingerprint) is files.Verdict.SAME
 
-    def _denoise(self, item: _Item, progress: Progress | None) -> None:
+    def _denoise(self, item: Item, progress: Progress | None) -> None:
         if item.photo is None:
             return
         denoiser = self.ready()  # a model that cannot be loaded ends the run, not the photo
-        with _stage(item):
+        with stage(item):
             told = None if progress is None else (lambda share: progress(item.job, share))
             item.report = denoiser.denoise(item.photo, told)
 
-    def _encode(self, item: _Item, budget: _Budget) -> Outcome:
+    def _encode(self, item: Item, budget: Budget) -> Outcome:
         outcome = item.outcome
         try:
-            with _stage(item):
+            with stage(item):
                 if item.photo is not None and item.report is not None:
                     report = item.report
                     outcome.noise, outcome.changed = round(report.noise, 3), report.changed
@@ -234,13 +209,13 @@ class Pipeline:
         outcome.seconds = round(outcome.seconds, 4)
         return outcome
 
-    def _write(self, item: _Item, photo: Photo, report: Report) -> None:
+    def _write(self, item: Item, photo: Photo, report: Report) -> None:
         job, identity = item.job, item.identity
         assert identity is not None
         try:
             with files.atomic_write(job.target, overwrite=job.overwrite) as out:
                 if not report.changed and self._same_file(photo, job.format):
-                    with _open(job.source) as file:
+                    with open_photo(job.source) as file:
                         data = file.read()
                     if files.digest(data) != identity.digest:
                         raise UnreadablePhoto("the file changed meanwhile", hint="run again")
@@ -267,123 +242,10 @@ class Pipeline:
         return same and self.options.quality is None and not self.options.strip
 
 
-class _StoppedError(Exception):
-    """The run is over; whoever waits gives up."""
-
-
-class _Budget:
-    """Admits photos in order while their megapixels fit; a larger one waits to be alone.
-
-    Whoever has the turn finds out how large its photo is, takes room for it, and passes the turn
-    on. So the first in order gets the room, and at most one photo of unknown size is in memory.
-    """
-
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
-        self._used = 0.0
-        self._next = 0
-        self._closed = False
-        self._change = threading.Condition()
-
-    @contextmanager
-    def turn(self, ticket: int) -> Iterator[None]:
-        """Wait for this ticket's turn; pass it on at the end. Raises _StoppedError."""
-        self._wait(lambda: ticket == self._next)
-        try:
-            yield
-        finally:
-            with self._change:
-                self._next += 1
-                self._change.notify_all()
-
-    def take(self, megapixels: float) -> float:
-        """Wait for room and take it; only who has the turn may. Raises _StoppedError.
-
-        Returns:
-            Seconds waited.
-        """
-        started = time.perf_counter()
-        self._wait(lambda: self._used <= 1e-9 or self._used + megapixels <= self._limit)
-        with self._change:
-            self._used += megapixels
-        return time.perf_counter() - started
-
-    def release(self, megapixels: float) -> None:
-        """Give room back."""
-        with self._change:
-            self._used -= megapixels
-            self._change.notify_all()
-
-    def close(self) -> None:
-        """End all waiting."""
-        with self._change:
-            self._closed = True
-            self._change.notify_all()
-
-    def _wait(self, until: Callable[[], bool]) -> None:
-        with self._change:
-            self._change.wait_for(lambda: self._closed or until())
-            if self._closed:
-                raise _StoppedError
-
-
-@dataclass(slots=True)
-class _Item:
-    """A photo on its way through."""
-
-    job: Job
-    outcome: Outcome
-    photo: Photo | None = None
-    report: Report | None = None
-    identity: files.Identity | None = None
-    admitted: float = 0.0
-
-    @property
-    def begun(self) -> bool:
-        """Whether nothing has spoken against doing it so far."""
-        return self.outcome.status == "done"
-
-
-@contextmanager
-def _stage(item: _Item) -> Iterator[None]:
-    """Take the time; whatever goes wrong inside belongs to this photo and ends up in its outcome.
-
-    Only what is no Exception at all, such as KeyboardInterrupt, goes through.
-    """
-    started = time.perf_counter()
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - one bad photo costs one photo
-        item.photo = item.report = None
-        item.outcome.fail(error)
-    finally:
-        item.outcome.seconds += time.perf_counter() - started
-
-
 def _finished(going: deque[Future[Outcome]], most: int) -> Iterator[Outcome]:
     """The first outcomes in order that are there; waits while more than `most` are not."""
     while going and (len(going) > most or going[0].done()):
         yield going.popleft().result()
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a photo, and tell what is wrong with reading it in the user's words."""
-    try:
-        with open(path, "rb", opener=_opener) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UnreadablePhoto("this is no file any more", hint="run again")
-            yield file
-    except FileNotFoundError as error:
-        raise UnreadablePhoto("the file is gone; it was there when the run began") from error
-    except OSError as error:
-        hint = "check the disk and the permissions, then run again"
-        raise UnreadablePhoto(f"cannot be read: {error.strerror or error}", hint=hint) from error
-
-
-def _opener(path: str, flags: int) -> int:
-    """A pipe that took a photo's place meanwhile must not block us."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _megapixels(data: bytes) -> float | None:
