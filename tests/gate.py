@@ -22,7 +22,7 @@ STEPS = (
 
 def main() -> int:
     for step in STEPS:
-        print("$", " ".join(Path(word).name for word in step), flush=True)  # noqa: T201
+        print("$", " ".join(Path(word).name for word in step), flush=True)
         code = subprocess.run(step, cwd=ROOT, check=False).returncode
         if code:
             return code

@@ -16,12 +16,12 @@ def _white(shape: tuple[int, int, int], sigma: float) -> color.Float:
     return np.random.default_rng(0).normal(0, sigma, shape).astype(np.float32)
 
 
-def test_honest_white_noise_passes_untouched() -> None:
+def test_honest_white_noise_passes_almost_untouched() -> None:
     noise = _white((256, 320, 3), 10 / 255).astype(np.float16)
-    noise -= noise.astype(np.float32).mean((0, 1)).astype(np.float16)
-    before = noise.copy()
+    before = noise.astype(np.float32)
     color.lock(noise)
-    assert np.mean(before != noise) < 0.05
+    change = noise.astype(np.float32) - before
+    assert change.std() < 0.03 * before.std()
 
 
 @pytest.mark.parametrize("tint", [(2, 0, -2), (5, 5, 5), (0, -8, 0)])

@@ -28,7 +28,7 @@ DEFAULT_MIX = {
     "gaussian": 0.24,  # white Gaussian, neither clipped nor rounded
     "clipped": 0.12,  # white Gaussian in an 8-bit file
     "correlated": 0.12,  # smoothed, resampled Gaussian in an 8-bit file
-    "textbook": 0.07,  # Poisson, per-channel, grey
+    "textbook": 0.07,  # Poisson, per-channel, and grey photos
     "clean": 0.05,  # nothing but perhaps a JPEG
 }
 MAX_SIGMA = 55 / 255
@@ -146,9 +146,13 @@ class Degradation:
         elif kind == 1:
             sigma = torch.cat([self._log_uniform(count, 1 / 255, 50 / 255) for _ in range(3)], 1)
             noisy = clean + sigma * self._normal(tuple(clean.shape))
-        else:
+        else:  # a grey photo: three equal channels, picture and noise
+            clean = clean.mean(1, keepdim=True).expand_as(clean)
             sigma = self._log_uniform(count, 1 / 255, 50 / 255)
-            noisy = clean + sigma * self._normal((count, 1, *clean.shape[2:]))
+            noise = self._normal((count, 1, *clean.shape[2:]))
+            if self.rng.random() < 0.4:
+                noise = _blur(noise, 1, 1) * 2.5
+            noisy = clean + sigma * noise
         return (self._as_file(noisy, jpeg=0.2) if self.rng.random() < 0.7 else noisy), clean
 
     def _clean(self, clean: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import threading
@@ -34,6 +35,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 COLOUR_WEIGHT = 0.3
 LEVEL_WEIGHT = 0.3
+WILD = 2.5
 
 
 class Trainer:
@@ -58,8 +60,12 @@ class Trainer:
         self.average = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.average.load_state_dict(self.net.state_dict())
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay
+            self.net.parameters(),
+            lr=recipe.rate,
+            betas=(0.9, 0.99),
+            weight_decay=recipe.weight_decay,
         )
+        self.usual_norm = recipe.clip
         self.step = 0
         self.pixels = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,9 +106,13 @@ class Trainer:
         loss = loss + COLOUR_WEIGHT * coarse_loss(output, target) + penalty
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
-        if torch.isfinite(norm):  # a single overflowing batch must not end a long run
+        # One wild batch can throw a net back by thousands of steps: no gradient is let through
+        # that is much larger than they have been, and none that is not finite.
+        limit = min(self.recipe.clip, WILD * self.usual_norm) if self.step else self.recipe.clip
+        norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), limit))
+        if math.isfinite(norm):
             self.optimizer.step()
+            self.usual_norm += (min(norm, limit) - self.usual_norm) / min(200, self.step + 1)
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             mine: list[Tensor] = list(self.average.parameters())
@@ -194,6 +204,7 @@ class Trainer:
             "recipe": asdict(self.recipe),
             "step": self.step,
             "pixels": self.pixels,
+            "usual_norm": self.usual_norm,
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -218,3 +229,4 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.pixels = state["step"], state["pixels"]
+        self.usual_norm = state["usual_norm"]
