@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 Float = npt.NDArray[np.float32]
 Half = npt.NDArray[np.float16]
+Index = npt.NDArray[np.intp]
 
 CELL = 16
 """Side in pixels of a cell of the fine grid; the coarse grid's is four times that."""
@@ -27,31 +28,52 @@ own tint through: 0.35, 0.12 and 0.02 gain 0.03 dB on real photos and move one i
 true colour."""
 
 
-def lock(noise: Half) -> float:
-    """Take out of a noise estimate what would shift the colour of areas, in place.
+class Drift:
+    """What a noise estimate would shift the colour of areas by, beyond what noise explains.
 
     Args:
-        noise: (H, W, C) float16, in units of white.
+        grid: (h, w, C) float32, one value per cell, in units of white.
+        width: columns of the picture.
 
-    Returns:
-        The largest correction that was made, in units of white.
+    Attributes:
+        largest: the largest shift in it, in units of white.
     """
+
+    def __init__(self, grid: Float, width: int) -> None:
+        self._grid, self._width = grid, width
+        self.largest = float(np.abs(grid).max(initial=0))
+
+    def band(self, top: int, bottom: int) -> Float:
+        """Rows `top` to `bottom` of it at full size, bilinear: float32 (bottom - top, width, C)."""
+        cells, _, channels = self._grid.shape
+        above, down = _taps(np.arange(top, bottom), CELL, cells)
+        first, last = int(above[0]), min(int(above[-1]) + 1, cells - 1)
+        weights = np.zeros((bottom - top, last - first + 1), np.float32)
+        rows = np.arange(bottom - top)
+        weights[rows, above - first] = 1 - down
+        weights[rows, np.minimum(above + 1, last) - first] += down
+        near = _widen(self._grid[first : last + 1], CELL, self._width)
+        band = weights @ near.reshape(len(near), -1)
+        return band.reshape(bottom - top, self._width, channels)
+
+
+def drift(noise: Half) -> Drift:
+    """Find what has to be taken out of a noise estimate (H, W, C), in units of white."""
     mean, power = _cells(noise)
     sigma: Float = np.sqrt(np.maximum(power - np.square(mean), 0))
     tint = _excess(_overall(mean), PHOTO_SHARE * _overall(sigma))
-    correction = np.broadcast_to(tint, mean.shape).copy()
-    rest = mean - correction
+    found = np.broadcast_to(tint, mean.shape).copy()
+    rest = mean - found
     block_sigma: Float = np.sqrt(_shrink(np.square(sigma)))
     coarse = _excess(_shrink(rest), BLOCK_SHARE * block_sigma)
-    if coarse.any():
-        spread = _grow(coarse, 4, mean.shape[0], mean.shape[1])
-        correction += spread
-        rest -= spread
-    correction += _excess(rest, CELL_SHARE * sigma)
-    largest = float(np.abs(correction).max(initial=0))
-    if largest > 1e-6:
-        _subtract(noise, correction)
-    return largest
+    spread = _widen(coarse, 4, mean.shape[1])
+    rows, down = _taps(np.arange(mean.shape[0]), 4, coarse.shape[0])
+    below = np.minimum(rows + 1, coarse.shape[0] - 1)
+    spread = spread[rows] + down[:, None, None] * (spread[below] - spread[rows])
+    found += spread
+    rest -= spread
+    found += _excess(rest, CELL_SHARE * sigma)
+    return Drift(found, noise.shape[1])
 
 
 def _excess(mean: Float, allowed: Float) -> Float:
@@ -88,32 +110,16 @@ def _shrink(cells: Float) -> Float:
     return np.asarray(full.reshape(shape).mean((1, 3), dtype=np.float32))
 
 
-def _taps(length: int, factor: int, cells: int) -> tuple[npt.NDArray[np.intp], Float]:
-    """Left cell and fraction of the right one for bilinear interpolation of `length` samples."""
-    position = np.clip((np.arange(length) + 0.5) / factor - 0.5, 0, cells - 1)
-    left = np.minimum(position.astype(np.intp), max(0, cells - 2))
-    return left, (position - left).astype(np.float32)
+def _taps(pixels: Index, factor: int, cells: int) -> tuple[Index, Float]:
+    """First cell, and share of the next one, for bilinear interpolation at `pixels`."""
+    position = np.clip((pixels + 0.5) / factor - 0.5, 0, cells - 1)
+    first = np.minimum(position.astype(np.intp), max(0, cells - 2))
+    return first, (position - first).astype(np.float32)
 
 
-def _grow(grid: Float, factor: int, height: int, width: int) -> Float:
-    """Bilinear enlargement by `factor`, cut to `height` x `width`."""
-    rows, down = _taps(height, factor, grid.shape[0])
-    columns, across = _taps(width, factor, grid.shape[1])
-    below = np.minimum(rows + 1, grid.shape[0] - 1)
-    right = np.minimum(columns + 1, grid.shape[1] - 1)
-    tall = grid[rows] + down[:, None, None] * (grid[below] - grid[rows])
-    wide = tall[:, columns] + across[None, :, None] * (tall[:, right] - tall[:, columns])
-    return np.asarray(wide, np.float32)
-
-
-def _subtract(noise: Half, correction: Float) -> None:
-    """Subtract the enlarged correction, a band at a time; bands without any are left alone."""
-    height, width = noise.shape[:2]
-    for row in range(correction.shape[0]):
-        near = correction[max(0, row - 1) : row + 2]
-        if not near.any():
-            continue
-        top, bottom = row * CELL, min(height, (row + 1) * CELL)
-        first = max(0, row - 1)
-        whole = _grow(near, CELL, len(near) * CELL, width)
-        noise[top:bottom] -= whole[(row - first) * CELL :][: bottom - top].astype(np.float16)
+def _widen(grid: Float, factor: int, width: int) -> Float:
+    """Bilinear enlargement of the columns by `factor`, cut to `width`."""
+    left, across = _taps(np.arange(width), factor, grid.shape[1])
+    right = np.minimum(left + 1, grid.shape[1] - 1)
+    start = grid[:, left]
+    return np.asarray(start + across[None, :, None] * (grid[:, right] - start), np.float32)

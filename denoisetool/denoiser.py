@@ -130,13 +130,13 @@ class Denoiser:
         return finish
 
     def _take_out(self, photo: Photo, found: color.Half, strength: float, report: Report) -> None:
-        """Lock the colour and subtract; the first time, note how much noise was found."""
-        if self.color_lock:
-            color.lock(found)
+        """Subtract the noise with the colour locked; the first time, note how much was found."""
         report.noise = report.noise or noise.rms(found) * 255
         changed = noise.subtract(
-            photo.pixels, found, photo.peak, strength=strength, luma=self.luma, chroma=self.chroma
-        )
+            photo.pixels, found, photo.peak,
+            strength=strength, luma=self.luma, chroma=self.chroma,
+            drift=color.drift(found) if self.color_lock else None,
+        )  # fmt: skip
         report.changed = report.changed or changed
 
     def _estimate(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoisetool.color import Drift
 from denoisetool.photo import Pixels
 
 Half = npt.NDArray[np.float16]
@@ -27,7 +28,14 @@ def rms(noise: Half) -> float:
 
 
 def subtract(
-    pixels: Pixels, noise: Half, peak: float, *, strength: float, luma: float, chroma: float
+    pixels: Pixels,
+    noise: Half,
+    peak: float,
+    *,
+    strength: float = 1.0,
+    luma: float = 1.0,
+    chroma: float = 1.0,
+    drift: Drift | None = None,
 ) -> bool:
     """Take noise out of a picture, in place, rounded and clipped to its own depth.
 
@@ -38,6 +46,7 @@ def subtract(
         strength: 0..1, the share of the noise to take out.
         luma: 0..1, share of the brightness part (BT.709 Y').
         chroma: 0..1, share of what is left when the brightness part is gone.
+        drift: what is to be taken out of the noise first, to hold the colour.
 
     Returns:
         Whether any sample changed.
@@ -45,19 +54,21 @@ def subtract(
     if strength == 0 or luma == chroma == 0:
         return False
     changed = False
+    scale = np.float32(strength * peak)
     buffer: npt.NDArray[Any] = pixels
     for top in range(0, len(pixels), BAND):
         part = noise[top : top + BAND].astype(np.float32)
-        if part.shape[2] == 1:
-            part *= luma
-        elif luma != chroma:
+        if drift is not None:
+            part -= drift.band(top, top + len(part))
+        if part.shape[2] > 1 and luma != chroma:
             bright = (part @ LUMA)[..., None]
-            part = chroma * part + (luma - chroma) * bright
+            part *= chroma * scale
+            part += (luma - chroma) * scale * bright
         else:
-            part *= luma
-        part *= np.float32(strength * peak)
+            part *= luma * scale
         before = buffer[top : top + BAND]
-        after: npt.NDArray[Any] = np.subtract(before, part, dtype=np.float32)
+        after: npt.NDArray[Any] = before.astype(np.float32)
+        after -= part
         if before.dtype.kind == "u":
             np.rint(after, out=after)
             after = np.clip(after, 0, peak, out=after).astype(before.dtype)

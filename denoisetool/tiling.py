@@ -145,25 +145,15 @@ def extract(pixels: Pixels, tile: Tile, peak: float) -> Float:
     """
     height, width = pixels.shape[:2]
     rows, columns = tile.rows, tile.columns
-    inside = rows.start >= 0 and rows.stop <= height and columns.start >= 0
-    window: Pixels
-    if inside and columns.stop <= width:
-        window = pixels[rows.start : rows.stop, columns.start : columns.stop]
-    else:
-        y = _reflected(rows.start, rows.stop, height)
-        x = _reflected(columns.start, columns.stop, width)
-        window = pixels[y[:, None], x[None, :]]
-    out = np.multiply(window, np.float32(1 / peak), dtype=np.float32)
+    top, bottom = max(rows.start, 0), min(rows.stop, height)
+    left, right = max(columns.start, 0), min(columns.stop, width)
+    window: Pixels = pixels[top:bottom, left:right]
+    beyond = ((top - rows.start, rows.stop - bottom), (left - columns.start, columns.stop - right))
+    if any(max(pair) for pair in beyond):
+        window = np.pad(window, (*beyond, (0, 0)), mode="reflect")
+    out = window.astype(np.float32)
+    out *= np.float32(1 / peak)
     return out if window.dtype.kind == "u" else np.clip(out, 0, 1, out=out)
-
-
-def _reflected(start: int, stop: int, length: int) -> npt.NDArray[np.intp]:
-    index = np.arange(start, stop)
-    if length == 1:
-        return np.zeros_like(index)
-    period = 2 * (length - 1)
-    index = np.abs(index) % period
-    return np.where(index < length, index, period - index)
 
 
 def blend(total: npt.NDArray[np.float16], noise: Float, tile: Tile) -> None:

@@ -70,3 +70,9 @@ def test_a_told_level_is_obeyed(net: UNet) -> None:
 def test_impossible_arguments(args: dict[str, list[int]]) -> None:
     with pytest.raises(Exception, match="same length"):
         nets.build("unet", dict(args))
+
+
+def test_training_and_inference_compute_the_same(net: UNet) -> None:
+    x = torch.rand(1, 3, 32, 40)
+    with torch.inference_mode():
+        torch.testing.assert_close(net.eval()(x), net.train()(x), atol=1e-6, rtol=1e-4)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisetool import nets
-from denoisetool.engine.devices import cpu_has_bf16, cpu_line, free_memory, keep_memory, pick_device
+from denoisetool.engine.devices import cpu_has_bf16, cpu_line, free_memory, pick_device, prepare
 from denoisetool.engine.probes import recall, remember
 from denoisetool.errors import DeviceError, ModelError
 from denoisetool.modelcard import WEIGHTS_FILE, ModelCard
@@ -79,9 +79,9 @@ class Engine:
         precision: str = "auto",
         cache: Path | None = None,
     ) -> None:
+        prepare()
         import torch
 
-        keep_memory()
         self._torch = torch
         self.card = card
         name, why = pick_device(device)
