@@ -11,6 +11,7 @@ What is blended is the *noise*, never the picture: an identity model returns its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +148,7 @@ def extract(pixels: Pixels, tile: Tile, peak: float) -> Float:
     rows, columns = tile.rows, tile.columns
     top, bottom = max(rows.start, 0), min(rows.stop, height)
     left, right = max(columns.start, 0), min(columns.stop, width)
-    window: Pixels = pixels[top:bottom, left:right]
+    window: npt.NDArray[Any] = pixels[top:bottom, left:right]
     beyond = ((top - rows.start, rows.stop - bottom), (left - columns.start, columns.stop - right))
     if any(max(pair) for pair in beyond):
         window = np.pad(window, (*beyond, (0, 0)), mode="reflect")
