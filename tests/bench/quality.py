@@ -1,6 +1,6 @@
 """Quality of a model on the test sets: `python -m tests.bench.quality [--model NAME] [--data DIR]`.
 
-Prints JSON. Protocols: Gaussian noise on x/255, not clipped, generator seeded with 0 for each
+Prints JSON, and with --card notes the scores in the model's card. Protocols: Gaussian noise on x/255, not clipped, generator seeded with 0 for each
 image, output clamped and rounded to 8 bits; real sets 8 bits in and out, as the command writes
 them. RGB PSNR without border crop, mean over images. `clipped` rows: the noisy picture is rounded
 and clipped to 8 bits first, as files are.
@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tomlkit
 import torch
 from PIL import Image
 
 from denoisetool import metrics
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine
+from denoisetool.modelcard import CARD_FILE
 from denoisetool.photo import Photo
 from denoisetool.registry import Registry
 from denoisetool.settings import folder
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument("--no-lock", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--sets", default="nam,polyu,kodak24:25,cbsd68:25,kodak24:15,kodak24:50")
+    parser.add_argument("--card", action="store_true", help="write the scores into the card")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -139,6 +142,11 @@ def main() -> None:
     result = {"model": options.model, "sha256": entry.card.weights_sha256[:12]}
     result |= {"precision": engine.choice.precision, "scores": scores}
     print(json.dumps(result, indent=1))
+    if options.card:
+        path = entry.folder / CARD_FILE
+        card = tomlkit.parse(path.read_text(encoding="utf-8"))
+        card["scores"] = scores
+        path.write_text(tomlkit.dumps(card), encoding="utf-8")
 
 
 if __name__ == "__main__":
