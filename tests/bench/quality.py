@@ -1,9 +1,9 @@
 """Quality of a model on the test sets: `python -m tests.bench.quality [--model NAME] [--data DIR]`.
 
-Prints JSON, and with --card notes the scores in the model's card. Protocols: Gaussian noise on x/255, not clipped, generator seeded with 0 for each
-image, output clamped and rounded to 8 bits; real sets 8 bits in and out, as the command writes
-them. RGB PSNR without border crop, mean over images. `clipped` rows: the noisy picture is rounded
-and clipped to 8 bits first, as files are.
+Prints JSON, and with --card notes the scores in the model's card. Protocols: Gaussian noise on
+x/255, not clipped, generator seeded with 0 for each image, output clamped and rounded to 8 bits;
+real sets 8 bits in and out, as the command writes them. RGB PSNR without border crop, mean over
+images. `clipped` rows: the noisy picture is rounded and clipped to 8 bits first, as files are.
 """
 
 from __future__ import annotations
