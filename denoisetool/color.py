@@ -28,20 +28,16 @@ own tint through: 0.35, 0.12 and 0.02 gain 0.03 dB on real photos and move one i
 true colour."""
 
 
-class Drift:
-    """What a noise estimate would shift the colour of areas by, beyond what noise explains.
+class CoarseField:
+    """Something known per cell and wanted per pixel, smoothly.
 
     Args:
-        grid: (h, w, C) float32, one value per cell, in units of white.
+        grid: (h, w, C) float32, one value per cell.
         width: columns of the picture.
-
-    Attributes:
-        largest: the largest shift in it, in units of white.
     """
 
     def __init__(self, grid: Float, width: int) -> None:
         self._grid, self._width = grid, width
-        self.largest = float(np.abs(grid).max(initial=0))
 
     def band(self, top: int, bottom: int) -> Float:
         """Rows `top` to `bottom` of it at full size, bilinear: float32 (bottom - top, width, C)."""
@@ -57,9 +53,17 @@ class Drift:
         return band.reshape(bottom - top, self._width, channels)
 
 
-def drift(noise: Half) -> Drift:
-    """Find what has to be taken out of a noise estimate (H, W, C), in units of white."""
-    mean, power = _cells(noise)
+def drift(mean: Float, power: Float, width: int) -> CoarseField:
+    """Find by what a noise estimate would shift colours beyond what noise explains.
+
+    Args:
+        mean: (h, w, C) means of the estimate over cells, from `cells`.
+        power: their mean squares.
+        width: columns of the picture.
+
+    Returns:
+        What is to be taken out of the estimate, in its unit.
+    """
     sigma: Float = np.sqrt(np.maximum(power - np.square(mean), 0))
     tint = _excess(_overall(mean), PHOTO_SHARE * _overall(sigma))
     found = np.broadcast_to(tint, mean.shape).copy()
@@ -73,7 +77,7 @@ def drift(noise: Half) -> Drift:
     found += spread
     rest -= spread
     found += _excess(rest, CELL_SHARE * sigma)
-    return Drift(found, noise.shape[1])
+    return CoarseField(found, width)
 
 
 def _excess(mean: Float, allowed: Float) -> Float:
@@ -86,7 +90,7 @@ def _overall(cells: Float) -> Float:
     return np.asarray(cells.mean((0, 1), dtype=np.float32)[None, None, :])
 
 
-def _cells(noise: Half) -> tuple[Float, Float]:
+def cells(noise: Half) -> tuple[Float, Float]:
     """Mean and mean square over cells; partial cells at the border count what they have."""
     height, width, channels = noise.shape
     rows, columns = -(-height // CELL), -(-width // CELL)

@@ -117,11 +117,11 @@ class Denoiser:
         passes = 1 if self.strength <= 1 else 2
         found = self._estimate(photo, report, progress, 0, passes)
         if passes == 2:
-            self._take_out(photo, found, 1.0, report)
+            self._take_out(photo, found, before, 1.0, report)
             found = self._estimate(photo, report, progress, 1, passes)
 
         def finish() -> Report:
-            self._take_out(photo, found, self.strength - (passes - 1), report)
+            self._take_out(photo, found, before, self.strength - (passes - 1), report)
             if report.changed:
                 after = metrics.box_reduce(photo.pixels, COARSE)
                 report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
@@ -129,13 +129,17 @@ class Denoiser:
 
         return finish
 
-    def _take_out(self, photo: Photo, found: color.Half, strength: float, report: Report) -> None:
-        """Subtract the noise with the colour locked; the first time, note how much was found."""
-        report.noise = report.noise or noise.rms(found) * 255
+    def _take_out(
+        self, photo: Photo, found: color.Half, coarse: Float, strength: float, report: Report
+    ) -> None:
+        """Subtract the noise, colour locked and bounded; first, note how much was found."""
+        mean, power = color.cells(found)
+        report.noise = report.noise or float(np.sqrt(power.mean())) * 255
         changed = noise.subtract(
             photo.pixels, found, photo.peak,
             strength=strength, luma=self.luma, chroma=self.chroma,
-            drift=color.drift(found) if self.color_lock else None,
+            drift=color.drift(mean, power, photo.width) if self.color_lock else None,
+            bound=noise.bounded(power, coarse, photo.peak, photo.width),
         )  # fmt: skip
         report.changed = report.changed or changed
 

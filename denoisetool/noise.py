@@ -7,24 +7,49 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool.color import Drift
+from denoisetool.color import CoarseField, Float
 from denoisetool.photo import Pixels
 
 Half = npt.NDArray[np.float16]
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of R', G' and B' in luma Y' (ITU-R BT.709)."""
+SHADES, FEW = 8, 24
+"""Steps of brightness that are looked at apart, and the cells one needs to speak for itself."""
+USUAL, SHADE_SHARE = 50, 0.25
+"""Percentile of the cells that stands for the noise of a step; and the least a step is allowed, as
+a share of the whole photo's."""
+BOUND = 1.3
+"""How many times the usual noise may be taken away."""
 BAND = 256
 """Rows worked on at once, so that float copies stay small for any picture."""
 
 
-def rms(noise: Half) -> float:
-    """Root mean square of a noise field (H, W, C), in its own unit, over every fourth row."""
-    rows = noise[len(noise) % 4 // 2 :: 4]
-    total = 0.0
-    for top in range(0, len(rows), BAND):
-        part = rows[top : top + BAND].astype(np.float32)
-        total += float(np.vdot(part, part))
-    return float(np.sqrt(total / max(1, rows.size)))
+def bounded(power: Float, coarse: Float, peak: float, width: int) -> CoarseField | None:
+    """Keep what is taken away within what the noise of the photo allows.
+
+    A camera's noise depends on the brightness, not on the place. Where much more is found than
+    elsewhere at the same brightness, a texture was taken for noise: a mesh, a fabric, small print.
+
+    Args:
+        power: (h, w, C) mean squares of the noise estimate over cells, from `color.cells`.
+        coarse: (h, w, C) the picture boxed the same way, in its own depth.
+        peak: 255, 65535 or 1.0.
+        width: columns of the picture.
+
+    Returns:
+        Factors of at most 1 for the noise; None if it is within the bounds everywhere.
+    """
+    found = np.sqrt(power.mean(2))
+    shade = np.clip(coarse.mean(2) / peak * SHADES, 0, SHADES - 1).astype(np.intp)
+    allowed = np.full(SHADES, np.percentile(found, USUAL))
+    for index in range(SHADES):
+        same = found[shade == index]
+        if same.size >= FEW:
+            allowed[index] = max(np.percentile(same, USUAL), SHADE_SHARE * allowed[index])
+    gain = np.minimum(1, BOUND * allowed[shade] / np.maximum(found, 1e-6))
+    if gain.min() >= 1:
+        return None
+    return CoarseField(gain[..., None].astype(np.float32), width)
 
 
 def subtract(
@@ -35,7 +60,8 @@ def subtract(
     strength: float = 1.0,
     luma: float = 1.0,
     chroma: float = 1.0,
-    drift: Drift | None = None,
+    drift: CoarseField | None = None,
+    bound: CoarseField | None = None,
 ) -> bool:
     """Take noise out of a picture, in place, rounded and clipped to its own depth.
 
@@ -47,6 +73,7 @@ def subtract(
         luma: 0..1, share of the brightness part (BT.709 Y').
         chroma: 0..1, share of what is left when the brightness part is gone.
         drift: what is to be taken out of the noise first, to hold the colour.
+        bound: factors of at most 1 for what is then left of the noise.
 
     Returns:
         Whether any sample changed.
@@ -60,6 +87,8 @@ def subtract(
         part = noise[top : top + BAND].astype(np.float32)
         if drift is not None:
             part -= drift.band(top, top + len(part))
+        if bound is not None:
+            part *= bound.band(top, top + len(part))
         if part.shape[2] > 1 and luma != chroma:
             bright = (part @ LUMA)[..., None]
             part *= chroma * scale

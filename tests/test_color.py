@@ -14,7 +14,7 @@ def _cell_means(noise: color.Half, side: int) -> color.Float:
 
 def _lock(noise: color.Half) -> None:
     """What the denoiser does with the drift."""
-    drift = color.drift(noise)
+    drift = color.drift(*color.cells(noise), noise.shape[1])
     for top in range(0, len(noise), 50):
         part = noise[top : top + 50]
         part -= drift.band(top, top + len(part)).astype(np.float16)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from denoisetool import noise
+from denoisetool import color, noise
 from denoisetool.photo import Pixels
 
 
@@ -50,5 +50,33 @@ def test_luma_zero_keeps_the_brightness_and_chroma_zero_the_colour_difference() 
     assert np.abs(difference).max() > 0.01
 
 
-def test_rms() -> None:
-    assert noise.rms(FIELD) == pytest.approx(0.05, rel=0.05)
+def test_even_noise_is_within_bounds() -> None:
+    field = np.random.default_rng(0).normal(0, 0.05, (320, 320, 3)).astype(np.float16)
+    _, power = color.cells(field)
+    coarse = np.tile(np.linspace(0, 255, 20, dtype=np.float32)[:, None, None], (1, 20, 3))
+    assert noise.bounded(power, coarse, 255, 320) is None
+
+
+def test_noise_that_follows_the_brightness_is_within_bounds() -> None:
+    ramp = np.linspace(0.01, 0.1, 320, dtype=np.float32)[:, None, None]
+    field = (np.random.default_rng(0).normal(0, 1, (320, 320, 3)) * ramp).astype(np.float16)
+    _, power = color.cells(field)
+    coarse = np.tile(np.linspace(0, 255, 20, dtype=np.float32)[:, None, None], (1, 20, 3))
+    bound = noise.bounded(power, coarse, 255, 320)
+    assert bound is None or bound.band(0, 320).min() > 0.8
+
+
+def test_a_texture_taken_for_noise_is_mostly_given_back() -> None:
+    field = np.random.default_rng(0).normal(0, 0.01, (320, 320, 3)).astype(np.float32)
+    field[100:160, 100:160] += 0.2 * (np.indices((60, 60)).sum(0) % 2)[..., None] - 0.1
+    half = field.astype(np.float16)
+    _, power = color.cells(half)
+    coarse = np.full((20, 20, 3), 128, np.float32)
+    bound = noise.bounded(power, coarse, 255, 320)
+    assert bound is not None
+    factors = bound.band(0, 320)
+    assert factors[130, 130] < 0.2
+    assert factors[20, 20] == 1
+    pixels = np.full((320, 320, 3), 0.5, np.float32)
+    noise.subtract(pixels, half, 1.0, bound=bound)
+    assert np.abs(pixels[110:150, 110:150] - 0.5).std() < 0.02
