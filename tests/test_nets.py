@@ -51,6 +51,10 @@ def test_cost_is_counted_as_by_hand() -> None:
     built = nets.build("unet", {"widths": [8], "blocks": [1]})
     by_hand = (12 * 8 * 9 + 2 * 8 * 8 * 9 + 8 * 12 * 9) / 4 / 1000
     assert kmac_per_pixel(built) == pytest.approx(by_hand)
+    told = nets.build("unet", {"widths": [8], "blocks": [1], "level_width": 4}).eval()
+    level = (48 * 4 * 9 + 3 * 4 * 4 * 9 + 4 * 9) / 16 / 1000 + 8 * 9 / 4 / 1000
+    assert kmac_per_pixel(told) == pytest.approx(by_hand + level)
+    assert not told.training
 
 
 def test_a_told_level_is_obeyed(net: UNet) -> None:

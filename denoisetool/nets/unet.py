@@ -205,10 +205,13 @@ def kmac_per_pixel(net: nn.Module, channels: int = 3, side: int = 64) -> float:
         macs += module.weight.numel() * grid.shape[-1] * grid.shape[-2]
 
     hooks = [conv.register_forward_hook(count) for conv in convolutions(net)]
+    was_training = net.training
+    net.train()  # for inference the net calls some of them by another name
     try:
         with torch.inference_mode():
             net(torch.zeros(1, channels, side, side, dtype=next(net.parameters()).dtype))
     finally:
         for hook in hooks:
             hook.remove()
+        net.train(was_training)
     return macs / side**2 / 1e3
