@@ -100,34 +100,19 @@ class Denoiser:
         Raises:
             ImplausibleResult: the model gives nonsense for this photo, in float32 too.
         """
-        return self.begin(photo, progress)()
-
-    def begin(
-        self, photo: Photo, progress: Callable[[float], None] | None = None
-    ) -> Callable[[], Report]:
-        """The part of `denoise` that needs the engine.
-
-        Returns:
-            The rest, which may be called in another thread while the next photo is begun.
-        """
         report = Report()
         if self.strength == 0 or self.luma == self.chroma == 0:
-            return lambda: report
-        before = metrics.box_reduce(photo.pixels, COARSE)
-        passes = 1 if self.strength <= 1 else 2
-        found = self._estimate(photo, report, progress, 0, passes)
-        if passes == 2:
-            self._take_out(photo, found, before, 1.0, report)
-            found = self._estimate(photo, report, progress, 1, passes)
-
-        def finish() -> Report:
-            self._take_out(photo, found, before, self.strength - (passes - 1), report)
-            if report.changed:
-                after = metrics.box_reduce(photo.pixels, COARSE)
-                report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
             return report
-
-        return finish
+        before = metrics.box_reduce(photo.pixels, COARSE)
+        passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
+        for number, strength in enumerate(passes):
+            found = self._estimate(photo, report, progress, number, len(passes))
+            self._take_out(photo, found, before, strength, report)
+            del found  # two bytes a sample: gone before the next pass, or the encoder, needs room
+        if report.changed:
+            after = metrics.box_reduce(photo.pixels, COARSE)
+            report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
+        return report
 
     def _take_out(
         self, photo: Photo, found: color.Half, coarse: Float, strength: float, report: Report

@@ -190,14 +190,14 @@ class Pipeline:
         denoiser = self.ready()  # a model that cannot be loaded ends the run, not the photo
         with stage(item):
             told = None if progress is None else (lambda share: progress(item.job, share))
-            item.finish = denoiser.begin(item.photo, told)
+            item.report = denoiser.denoise(item.photo, told)
 
     def _encode(self, item: Item, budget: Budget) -> Outcome:
         outcome = item.outcome
         try:
             with stage(item):
-                if item.photo is not None and item.finish is not None:
-                    report = item.finish()  # the rest of denoising needs no engine
+                if item.photo is not None and item.report is not None:
+                    report = item.report
                     outcome.noise, outcome.changed = round(report.noise, 3), report.changed
                     outcome.shift_mean = round(report.shift_mean, 4)
                     outcome.shift_p95 = round(report.shift_p95, 4)

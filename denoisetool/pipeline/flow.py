@@ -109,7 +109,7 @@ class Item:
     job: Job
     outcome: Outcome
     photo: Photo | None = None
-    finish: Callable[[], Report] | None = None
+    report: Report | None = None
     identity: files.Identity | None = None
     admitted: float = 0.0
 
@@ -129,7 +129,7 @@ def stage(item: Item) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - one bad photo costs one photo
-        item.photo = item.finish = None
+        item.photo = item.report = None
         item.outcome.fail(error)
     finally:
         item.outcome.seconds += time.perf_counter() - started

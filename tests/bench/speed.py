@@ -150,16 +150,18 @@ def nlm(work: Path, speed: float) -> dict[str, float]:
 
 
 MEASURE = """
-import resource, sys, torch
+import sys, torch
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 torch.nn.functional.conv2d(torch.zeros(1, 3, 64, 64), torch.zeros(8, 3, 3, 3))
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+base = peak()
 sys.argv = ["denoisetool", *sys.argv[1:]]
 from denoisetool.cli import main
 try:
     main()
 finally:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print("MEMORY", base / 1024, (peak - base) / 1024, file=sys.stderr)
+    print("MEMORY", base / 1024, (peak() - base) / 1024, file=sys.stderr)
 """
 
 
