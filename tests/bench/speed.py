@@ -210,6 +210,12 @@ def main() -> None:
             result["peak"] = peak()
         if "command" in wanted:
             result["command"] = command(work, result["peak"])
+            again = peak()  # a busy moment at the first measurement must not flatter the command
+            if again["mp_per_s"] > result["peak"]["mp_per_s"]:
+                factor = result["peak"]["mp_per_s"] / again["mp_per_s"]
+                result["peak"] = again
+                for key in ("useful", "useful_once_loaded"):
+                    result["command"][key] *= factor
         if "nlm" in wanted:
             result["nlm"] = nlm(work, result["command"]["mp_per_s"])
         if "memory" in wanted:
