@@ -205,9 +205,6 @@ def plausible(found: Float) -> bool:
 
 
 def _shift(before: Float, after: Float, peak: float) -> tuple[float, float]:
-    labs = [
-        metrics.srgb_to_lab(np.clip(np.repeat(c, 3, 2) if c.shape[2] == 1 else c, 0, peak) / peak)
-        for c in (before, after)
-    ]
-    difference = metrics.ciede2000(labs[0], labs[1])
-    return float(difference.mean()), float(np.percentile(difference, 95))
+    """Mean and 95th percentile of CIEDE2000 between two boxed pictures; float ones clipped."""
+    first, second = (np.clip(picture, 0, peak) for picture in (before, after))
+    return metrics.coarse_ciede2000(first, second, factor=1, peak=peak)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from denoisetool.cli import main
+from tests.e2e import pictures
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "home"
     monkeypatch.setenv("DENOISETOOL_HOME", str(place))
     return place
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three small photos, one of them in a subfolder, and a text file."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(pictures.jpeg(seed=1))
+    (folder / "b.png").write_bytes(pictures.png(seed=2))
+    (folder / "sub" / "c.jpg").write_bytes(pictures.jpeg(seed=3))
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
 
 
 @pytest.fixture

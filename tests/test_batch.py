@@ -24,17 +24,6 @@ def index(tmp_path: Path) -> Iterator[files.Index]:
         yield found
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(pictures.jpeg(seed=1))
-    (folder / "b.png").write_bytes(pictures.png(seed=2))
-    (folder / "sub" / "c.jpg").write_bytes(pictures.jpeg(seed=3))
-    (folder / "notes.txt").write_text("not a picture")
-    return folder
-
-
 def planned(
     inputs: Path | list[Path], output: Path | str | None, index: files.Index, **options: Any
 ) -> Batch:

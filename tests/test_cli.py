@@ -26,17 +26,6 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "Engine", SmoothingEngine)
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(pictures.jpeg(seed=1))
-    (folder / "b.png").write_bytes(pictures.png(seed=2))
-    (folder / "sub" / "c.jpg").write_bytes(pictures.jpeg(seed=3))
-    (folder / "notes.txt").write_text("not a picture")
-    return folder
-
-
 def tree(folder: Path) -> dict[str, bytes | None]:
     return {
         str(p.relative_to(folder)): None if p.is_dir() else p.read_bytes()
@@ -525,23 +514,23 @@ def test_exit_6_file_too_large(photos: Path, tmp_path: Path) -> None:
 
 
 def test_exit_130_while_planning(photos: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from denoisetool.cli import work
+    from denoisetool.cli import photos as photos_command
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(work, "prepare", interrupted)
+    monkeypatch.setattr(photos_command, "prepare", interrupted)
     ran = cli(photos)
     assert (ran.code, ran.err) == (130, "")
 
 
 def test_a_bug_shows_its_traceback(photos: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
-    from denoisetool.cli import work
+    from denoisetool.cli import photos as photos_command
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(work, "prepare", broken)
+    monkeypatch.setattr(photos_command, "prepare", broken)
     monkeypatch.setattr(sys, "argv", ["denoisetool", str(photos)])
     with pytest.raises(ZeroDivisionError):
         package.main()

@@ -54,8 +54,8 @@ def denoise(
         _give_way()
     # numpy and the formats are imported here, so that --help and a mistyped word need not wait.
     from denoisetool.cli.console import Console
-    from denoisetool.cli.stream import PIPE, denoise_stream
     from denoisetool.cli.photos import denoise_all
+    from denoisetool.cli.stream import PIPE, denoise_stream
 
     console = Console(as_json=json, quiet=quiet, verbose=verbose)
     if PIPE in photos or output == PIPE:

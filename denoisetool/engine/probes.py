@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from denoisetool import files
+from denoisetool.errors import DenoiseError
 
 PROBES = "precision.json"
 
@@ -22,11 +24,9 @@ def remember(cache: Path | None, key: str, difference: float) -> None:
     if cache is None:
         return
     path = cache / PROBES
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(_known(path) | {key: difference}), encoding="utf-8")
-        part.replace(path)
+    known = json.dumps(_known(path) | {key: difference})
+    with contextlib.suppress(DenoiseError), files.atomic_write(path, overwrite=True) as out:
+        out.write(known.encode())
 
 
 def _known(path: Path) -> dict[str, Any]:

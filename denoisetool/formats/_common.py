@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool.errors import DenoiseError, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
+from denoisetool.errors import (
+    DenoiseError,
+    PhotoError,
+    PhotoTooLarge,
+    UnreadablePhoto,
+    UnsupportedPhoto,
+)
 from denoisetool.formats import exif, orientation
 from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
 from denoisetool.photo import Metadata, Photo
@@ -39,10 +45,23 @@ TITLES = {
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn whatever a decoding library raises into UnreadablePhoto; MemoryError passes.
+    """Turn whatever a decoding library raises into UnreadablePhoto; MemoryError passes."""
+    with _refusing(UnreadablePhoto, f"the {TITLES[name]} file is damaged"):
+        yield
 
-    The libraries signal damage with a dozen unrelated exception types (struct, zlib, SyntaxError,
-    EOFError, RuntimeError, ...), so all of them are taken.
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn an encoding library's refusal into UnsupportedPhoto. Not for writing to disk."""
+    with _refusing(UnsupportedPhoto, f"{TITLES[name]} cannot hold this picture"):
+        yield
+
+
+@contextmanager
+def _refusing(kind: type[PhotoError], what: str) -> Iterator[None]:
+    """The libraries signal trouble with a dozen unrelated exception types, so all are taken.
+
+    struct, zlib, SyntaxError, EOFError and RuntimeError are among them.
     """
     try:
         yield
@@ -50,19 +69,7 @@ def reading(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UnreadablePhoto(f"the {TITLES[name]} file is damaged: {reason}") from error
-
-
-@contextmanager
-def writing(name: str) -> Iterator[None]:
-    """Turn an encoding library's refusal into UnsupportedPhoto. Not for writing to disk."""
-    try:
-        yield
-    except (DenoiseError, MemoryError):
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UnsupportedPhoto(f"{TITLES[name]} cannot hold this picture: {reason}") from error
+        raise kind(f"{what}: {reason}") from error
 
 
 def check_size(width: int, height: int, limits: Limits) -> None:
