@@ -24,9 +24,7 @@ import traceback
 from collections.abc import Collection
 from pathlib import Path
 
-EXIT_OK = 0
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 
 class DenoiseError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -66,4 +65,3 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say more: every photo, colour shift, what was"
                                                " passed over.")
 ]  # fmt: skip
-ModelFolder = Annotated[Path, typer.Argument(metavar="FOLDER", show_default=False)]
