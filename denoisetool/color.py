@@ -12,8 +12,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from denoisetool.lanes import CALLER, Lanes
+from denoisetool.photo import Half
+
 Float = npt.NDArray[np.float32]
-Half = npt.NDArray[np.float16]
 Index = npt.NDArray[np.intp]
 
 CELL = 16
@@ -44,12 +46,12 @@ class CoarseField:
         cells, _, channels = self._grid.shape
         above, down = _taps(np.arange(top, bottom), CELL, cells)
         first, last = int(above[0]), min(int(above[-1]) + 1, cells - 1)
-        weights = np.zeros((bottom - top, last - first + 1), np.float32)
-        rows = np.arange(bottom - top)
-        weights[rows, above - first] = 1 - down
-        weights[rows, np.minimum(above + 1, last) - first] += down
-        near = _widen(self._grid[first : last + 1], CELL, self._width)
-        band = weights @ near.reshape(len(near), -1)
+        near = _widen(self._grid[first : last + 1], CELL, self._width).reshape(last - first + 1, -1)
+        step = np.diff(near, axis=0, append=near[-1:])
+        band = np.empty((bottom - top, near.shape[1]), np.float32)
+        for row, cell, share in zip(band, above - first, down, strict=True):
+            np.multiply(step[cell], share, out=row)
+            row += near[cell]
         return band.reshape(bottom - top, self._width, channels)
 
 
@@ -90,7 +92,7 @@ def _overall(cells: Float) -> Float:
     return np.asarray(cells.mean((0, 1), dtype=np.float32)[None, None, :])
 
 
-def cells(noise: Half) -> tuple[Float, Float]:
+def cells(noise: Half, lanes: Lanes = CALLER) -> tuple[Float, Float]:
     """Mean and mean square over cells; partial cells at the border count what they have."""
     height, width, channels = noise.shape
     rows, columns = -(-height // CELL), -(-width // CELL)
@@ -98,11 +100,14 @@ def cells(noise: Half) -> tuple[Float, Float]:
     power = np.empty_like(mean)
     starts = np.arange(0, width, CELL)
     lengths = np.minimum(CELL, width - starts).astype(np.float32)[:, None]
-    for row in range(rows):
+
+    def measure(row: int) -> None:
         band = noise[row * CELL : (row + 1) * CELL].astype(np.float32)
         area = lengths * len(band)
         mean[row] = np.add.reduceat(band.sum(0), starts, axis=0) / area
         power[row] = np.add.reduceat(np.square(band, out=band).sum(0), starts, axis=0) / area
+
+    lanes.each(measure, range(rows))
     return mean, power
 
 

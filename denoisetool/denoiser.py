@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,13 +13,15 @@ import numpy.typing as npt
 from denoisetool import color, metrics, noise, tiling
 from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
+from denoisetool.lanes import Lanes
 from denoisetool.modelcard import ModelCard
-from denoisetool.photo import Photo, Pixels
+from denoisetool.photo import Half, Photo, Pixels
 
 Float = npt.NDArray[np.float32]
-IMPLAUSIBLE_RMS = 0.35
-"""Rms noise of a tile beyond which the result is taken for nonsense: white noise with a standard
-deviation of 90 of 255, far beyond what any camera makes."""
+HUGE, HUGE_SHARE = np.float16(0.5).view(np.uint16), 0.15
+"""A tile is nonsense when more than this share of its noise is beyond half of the whole range:
+white noise with a standard deviation of 90 of 255 is, which no camera makes."""
+INFINITE = np.float16(np.inf).view(np.uint16)
 SMALLEST_TILE = 256
 COARSE = 16
 
@@ -29,16 +32,18 @@ class NoiseEstimator(Protocol):
     Attributes:
         card: the model's card.
         batch: how many tiles it wants at once.
+        lanes: the threads from which it may be called at the same time.
     """
 
     card: ModelCard
     batch: int
+    lanes: Lanes
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
-        """Noise of float32 (h, w, C) tiles. Raises OutOfMemoryError."""
+    def noise(self, tiles: list[Float]) -> list[Half]:
+        """Float16 noise of float32 (h, w, C) tiles. Raises OutOfMemoryError."""
         ...
 
-    def exact_noise(self, tile: Float) -> Float:
+    def exact_noise(self, tile: Float) -> Half:
         """The same for one tile in the most careful arithmetic."""
         ...
 
@@ -103,35 +108,36 @@ class Denoiser:
         report = Report()
         if self.strength == 0 or self.luma == self.chroma == 0:
             return report
-        before = metrics.box_reduce(photo.pixels, COARSE)
+        before = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
         passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
         for number, strength in enumerate(passes):
             found = self._estimate(photo, report, progress, number, len(passes))
             self._take_out(photo, found, before, strength, report)
             del found  # two bytes a sample: gone before the next pass, or the encoder, needs room
         if report.changed:
-            after = metrics.box_reduce(photo.pixels, COARSE)
+            after = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
             report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
         return report
 
     def _take_out(
-        self, photo: Photo, found: color.Half, coarse: Float, strength: float, report: Report
+        self, photo: Photo, found: Half, coarse: Float, strength: float, report: Report
     ) -> None:
         """Subtract the noise, colour locked and bounded; first, note how much was found."""
-        mean, power = color.cells(found)
+        lanes = self.engine.lanes
+        mean, power = color.cells(found, lanes)
         report.noise = report.noise or float(np.sqrt(power.mean())) * 255
         changed = noise.subtract(
             photo.pixels, found, photo.peak,
             strength=strength, luma=self.luma, chroma=self.chroma,
             drift=color.drift(mean, power, photo.width) if self.color_lock else None,
-            bound=noise.bounded(power, coarse, photo.peak, photo.width),
+            bound=noise.bounded(power, coarse, photo.peak, photo.width), lanes=lanes,
         )  # fmt: skip
         report.changed = report.changed or changed
 
     def _estimate(
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None,
         number: int, passes: int,
-    ) -> color.Half:  # fmt: skip
+    ) -> Half:  # fmt: skip
         """The whole picture's noise, (H, W, C) float16; halves the tile, then changes engine."""
         engine = self.engine
         side = self.tile or engine.tile_side()
@@ -155,18 +161,26 @@ class Denoiser:
     def _blended(
         self, engine: NoiseEstimator, photo: Photo, side: int, report: Report,
         progress: Callable[[float], None] | None, number: int, passes: int,
-    ) -> color.Half:  # fmt: skip
+    ) -> Half:  # fmt: skip
         card = engine.card
         layout = (photo.height, photo.width, side, card.overlap, card.stride)
         total = np.zeros(photo.pixels.shape, np.float16)
-        tiles, done = tiling.plan(*layout), 0
-        while part := tiles[done : done + engine.batch]:
+        tiles, done, turn = tiling.plan(*layout), 0, threading.Lock()
+
+        def run(part: list[tiling.Tile]) -> None:
+            nonlocal done
             inputs = [self._window(photo.pixels, tile, photo.peak, card) for tile in part]
             for tile, given, found in zip(part, inputs, engine.noise(inputs), strict=True):
-                tiling.blend(total, self._checked(engine, given, found, report, photo), tile)
-            done += len(part)
-            if progress is not None:
-                progress((number + done / len(tiles)) / passes)
+                checked = self._checked(engine, given, found, report, photo)
+                with turn:  # neighbours share their ramps
+                    tiling.blend(total, checked, tile)
+            with turn:
+                done += len(part)
+                if progress is not None:
+                    progress((number + done / len(tiles)) / passes)
+
+        starts = range(0, len(tiles), engine.batch)
+        engine.lanes.each(run, [tiles[i : i + engine.batch] for i in starts])
         return total
 
     def _window(self, pixels: Pixels, tile: tiling.Tile, peak: float, card: ModelCard) -> Float:
@@ -178,8 +192,8 @@ class Denoiser:
         return np.asarray(window.mean(2, keepdims=True, dtype=np.float32))
 
     def _checked(
-        self, engine: NoiseEstimator, given: Float, found: Float, report: Report, photo: Photo
-    ) -> Float:
+        self, engine: NoiseEstimator, given: Float, found: Half, report: Report, photo: Photo
+    ) -> Half:
         """A tile's noise with the photo's channels, redone in float32 where it is nonsense."""
         if not plausible(found):
             found = engine.exact_noise(given)
@@ -194,14 +208,17 @@ class Denoiser:
         if found.shape[2] == photo.channels:
             return found
         if photo.channels == 1:
-            return np.asarray(found.mean(2, keepdims=True, dtype=np.float32))
+            return np.asarray(found.mean(2, keepdims=True, dtype=np.float32), np.float16)
         return np.repeat(found, 3, axis=2)
 
 
-def plausible(found: Float) -> bool:
+def plausible(found: Half) -> bool:
     """Whether a tile's noise is finite and no larger than noise can be."""
-    power = float(np.vdot(found, found)) / max(1, found.size)
-    return bool(power <= IMPLAUSIBLE_RMS**2)  # NaN and infinity fail the comparison
+    bits = np.ascontiguousarray(found, np.float16).view(np.uint16)
+    size = bits & np.uint16(0x7FFF)  # ordered as the magnitudes are, then inf, NaN
+    if size.max(initial=0) >= INFINITE:
+        return False
+    return bool(np.count_nonzero(size > HUGE) <= HUGE_SHARE * size.size)
 
 
 def _shift(before: Float, after: Float, peak: float) -> tuple[float, float]:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoisetool.lanes import CALLER, Lanes
+
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -137,7 +139,7 @@ def ciede2000(lab1: Array, lab2: Array) -> Float64:
     return np.asarray(np.sqrt(np.maximum(dl**2 + dc**2 + dh**2 + rotation * dc * dh, 0)))
 
 
-def box_reduce(img: Array, factor: int) -> Float32:
+def box_reduce(img: Array, factor: int, lanes: Lanes = CALLER) -> Float32:
     """The picture made of the means of `factor` x `factor` boxes.
 
     Boxes cut by the right or bottom border are averaged over what is there.
@@ -145,6 +147,7 @@ def box_reduce(img: Array, factor: int) -> Float32:
     Args:
         img: (H, W, C), any number type.
         factor: side of a box in pixels, at least 1.
+        lanes: what works on rows of boxes side by side.
 
     Returns:
         (ceil(H / factor), ceil(W / factor), C), float32, in the units of `img`.
@@ -155,10 +158,13 @@ def box_reduce(img: Array, factor: int) -> Float32:
     lefts = np.arange(0, width, factor)
     columns = np.minimum(lefts + factor, width) - lefts
     out = np.empty((-(-height // factor), len(lefts), channels), np.float32)
-    for index, top in enumerate(range(0, height, factor)):
-        band = img[top : top + factor]
+
+    def measure(index: int) -> None:
+        band = img[index * factor : (index + 1) * factor]
         sums = np.add.reduceat(band.sum(axis=0, dtype=np.float64), lefts, axis=0)
         out[index] = sums / (columns * len(band))[:, None]
+
+    lanes.each(measure, range(len(out)))
     return out
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisetool.color import CoarseField, Float
-from denoisetool.photo import Pixels
+from denoisetool.lanes import CALLER, Lanes
+from denoisetool.photo import Half, Pixels
 
-Half = npt.NDArray[np.float16]
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of R', G' and B' in luma Y' (ITU-R BT.709)."""
 SHADES, FEW = 8, 24
@@ -20,8 +20,8 @@ USUAL, SHADE_SHARE = 50, 0.25
 a share of the whole photo's."""
 BOUND = 1.3
 """How many times the usual noise may be taken away."""
-BAND = 256
-"""Rows worked on at once, so that float copies stay small for any picture."""
+BAND = 64
+"""Rows worked on at once: their float copies stay in the cache."""
 
 
 def bounded(power: Float, coarse: Float, peak: float, width: int) -> CoarseField | None:
@@ -49,7 +49,8 @@ def bounded(power: Float, coarse: Float, peak: float, width: int) -> CoarseField
     gain = np.minimum(1, BOUND * allowed[shade] / np.maximum(found, 1e-6))
     if gain.min() >= 1:
         return None
-    return CoarseField(gain[..., None].astype(np.float32), width)
+    gains = np.repeat(gain[..., None].astype(np.float32), power.shape[2], 2)
+    return CoarseField(gains, width)
 
 
 def subtract(
@@ -62,6 +63,7 @@ def subtract(
     chroma: float = 1.0,
     drift: CoarseField | None = None,
     bound: CoarseField | None = None,
+    lanes: Lanes = CALLER,
 ) -> bool:
     """Take noise out of a picture, in place, rounded and clipped to its own depth.
 
@@ -74,16 +76,17 @@ def subtract(
         chroma: 0..1, share of what is left when the brightness part is gone.
         drift: what is to be taken out of the noise first, to hold the colour.
         bound: factors of at most 1 for what is then left of the noise.
+        lanes: what works on bands of rows side by side.
 
     Returns:
         Whether any sample changed.
     """
     if strength == 0 or luma == chroma == 0:
         return False
-    changed = False
+    changed: list[int] = []
     scale = np.float32(strength * peak)
-    buffer: npt.NDArray[Any] = pixels
-    for top in range(0, len(pixels), BAND):
+
+    def work(top: int) -> None:
         part = noise[top : top + BAND].astype(np.float32)
         if drift is not None:
             part -= drift.band(top, top + len(part))
@@ -95,12 +98,15 @@ def subtract(
             part += (luma - chroma) * scale * bright
         else:
             part *= luma * scale
-        before = buffer[top : top + BAND]
+        before: npt.NDArray[Any] = pixels[top : top + BAND]
         after: npt.NDArray[Any] = before.astype(np.float32)
         after -= part
         if before.dtype.kind == "u":
             np.rint(after, out=after)
             after = np.clip(after, 0, peak, out=after).astype(before.dtype)
-        changed = changed or not np.array_equal(before, after)
-        buffer[top : top + BAND] = after
-    return changed
+        if not np.array_equal(before, after):
+            changed.append(top)
+        before[...] = after
+
+    lanes.each(work, range(0, len(pixels), BAND))
+    return bool(changed)

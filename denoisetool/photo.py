@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 """(H, W, C) samples: uint8 0..255, uint16 0..65535, or float32 nominally 0..1."""
+Half = npt.NDArray[np.float16]
+"""(H, W, C) noise of a picture, as a share of the whole range."""
 
 
 @dataclass(slots=True)

@@ -6,7 +6,9 @@ import numpy as np
 
 from denoisetool.denoiser import Float
 from denoisetool.engine import OutOfMemoryError
+from denoisetool.lanes import CALLER
 from denoisetool.modelcard import ModelCard
+from denoisetool.photo import Half
 
 CARD = ModelCard(
     name="fake", title="A fake", net="none", net_args={}, weights_sha256="0" * 64,
@@ -18,14 +20,14 @@ class ConstantEngine:
     """Finds the same noise everywhere; the identity model with its default 0."""
 
     def __init__(self, value: float = 0.0, card: ModelCard = CARD) -> None:
-        self.card, self.value, self.batch = card, value, 1
+        self.card, self.value, self.batch, self.lanes = card, value, 1, CALLER
         self.calls: list[tuple[int, ...]] = []
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
+    def noise(self, tiles: list[Float]) -> list[Half]:
         self.calls += [tile.shape for tile in tiles]
-        return [np.full_like(tile, self.value) for tile in tiles]
+        return [np.full(tile.shape, self.value, np.float16) for tile in tiles]
 
-    def exact_noise(self, tile: Float) -> Float:
+    def exact_noise(self, tile: Float) -> Half:
         return self.noise([tile])[0]
 
     def tile_side(self) -> int:
@@ -35,13 +37,13 @@ class ConstantEngine:
 class BlurEngine(ConstantEngine):
     """Takes what a 5 x 5 box blur removes for noise: local, so tiles can be compared."""
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
+    def noise(self, tiles: list[Float]) -> list[Half]:
         results = []
         for tile in tiles:
             padded = np.pad(tile, ((2, 2), (2, 2), (0, 0)), mode="edge")
             height, width = tile.shape[:2]
             total = sum(padded[y : y + height, x : x + width] for y in range(5) for x in range(5))
-            results.append((tile - total / 25).astype(np.float32))
+            results.append((tile - total / 25).astype(np.float16))
         return results
 
 
@@ -52,7 +54,7 @@ class OutOfMemoryEngine(BlurEngine):
         super().__init__()
         self.largest = largest
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
+    def noise(self, tiles: list[Float]) -> list[Half]:
         self.calls += [tile.shape for tile in tiles]
         if max(tiles[0].shape) > self.largest:
             raise OutOfMemoryError
@@ -66,8 +68,8 @@ class NaNEngine(ConstantEngine):
         super().__init__()
         self.hopeless, self.bad = hopeless, value
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
-        return [np.full_like(tile, self.bad) for tile in tiles]
+    def noise(self, tiles: list[Float]) -> list[Half]:
+        return [np.full(tile.shape, self.bad, np.float16) for tile in tiles]
 
-    def exact_noise(self, tile: Float) -> Float:
-        return np.full_like(tile, self.bad if self.hopeless else 0.01)
+    def exact_noise(self, tile: Float) -> Half:
+        return np.full(tile.shape, self.bad if self.hopeless else 0.01, np.float16)

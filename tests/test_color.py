@@ -4,15 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from denoisetool import color
+from denoisetool.photo import Half
 
 
-def _cell_means(noise: color.Half, side: int) -> color.Float:
+def _cell_means(noise: Half, side: int) -> color.Float:
     height, width = (s // side * side for s in noise.shape[:2])
     cut = noise[:height, :width].astype(np.float32)
     return np.asarray(cut.reshape(height // side, side, width // side, side, -1).mean((1, 3)))
 
 
-def _lock(noise: color.Half) -> None:
+def _lock(noise: Half) -> None:
     """What the denoiser does with the drift."""
     drift = color.drift(*color.cells(noise), noise.shape[1])
     for top in range(0, len(noise), 50):

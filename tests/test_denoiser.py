@@ -115,9 +115,15 @@ def test_nonsense_is_redone_in_float32_and_then_refused(value: float) -> None:
 
 
 def test_plausible() -> None:
-    assert plausible(np.full((8, 8, 3), 0.1, np.float32))
-    for bad in (np.nan, np.inf, -np.inf, 0.9):
-        assert not plausible(np.full((8, 8, 3), bad, np.float32))
+    assert plausible(np.full((8, 8, 3), 0.1, np.float16))
+    for bad in (np.nan, np.inf, -np.inf, 0.9, -0.9):
+        assert not plausible(np.full((8, 8, 3), bad, np.float16))
+    one = np.zeros((8, 8, 3), np.float16)
+    one[3, 4, 1] = np.nan
+    assert not plausible(one)
+    rng = np.random.default_rng(0)
+    for sigma, good in ((60 / 255, True), (110 / 255, False)):
+        assert plausible(rng.normal(0, sigma, (99, 99, 3)).astype(np.float16)) == good
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 2), (17, 16)])

@@ -44,7 +44,7 @@ def test_shapes_and_batches(model: tuple[ModelCard, Path]) -> None:
     assert [n.shape for n in together] == [(64, 64, 3)] * 3
     for tile, found in zip(tiles, together, strict=True):
         np.testing.assert_allclose(engine.noise([tile])[0], found, atol=1e-5)
-        assert found.dtype == np.float32
+        assert found.dtype == np.float16
 
 
 def test_bf16_is_checked_against_fp32_and_the_result_kept(

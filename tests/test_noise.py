@@ -75,8 +75,8 @@ def test_a_texture_taken_for_noise_is_mostly_given_back() -> None:
     bound = noise.bounded(power, coarse, 255, 320)
     assert bound is not None
     factors = bound.band(0, 320)
-    assert factors[130, 130] < 0.2
-    assert factors[20, 20] == 1
+    assert factors[130, 130].max() < 0.2
+    assert factors[20, 20].min() == 1
     pixels = np.full((320, 320, 3), 0.5, np.float32)
     noise.subtract(pixels, half, 1.0, bound=bound)
     assert np.abs(pixels[110:150, 110:150] - 0.5).std() < 0.02

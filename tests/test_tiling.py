@@ -44,7 +44,7 @@ def test_tiles_of_an_identity_give_the_picture_back(
     pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
     total = np.zeros((height, width, 3), np.float16)
     for window in tiling.plan(height, width, tile, margin, stride):
-        tiling.blend(total, tiling.extract(pixels, window, 255), window)
+        tiling.blend(total, tiling.extract(pixels, window, 255).astype(np.float16), window)
     np.testing.assert_allclose(total.astype(np.float32) * 255, pixels, atol=0.3)
 
 
@@ -60,7 +60,8 @@ def test_a_local_filter_sees_no_seam() -> None:
     def run(tile: int) -> tiling.Float:
         total = np.zeros(pixels.shape, np.float16)
         for window in tiling.plan(150, 170, tile, margin=4, stride=4):
-            tiling.blend(total, box(tiling.extract(pixels, window, 1.0)), window)
+            found = box(tiling.extract(pixels, window, 1.0))
+            tiling.blend(total, found.astype(np.float16), window)
         return total.astype(np.float32)
 
     assert len(tiling.plan(150, 170, 64, 4, 4)) >= 4

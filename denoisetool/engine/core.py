@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,9 @@ from denoisetool import nets
 from denoisetool.engine.devices import cpu_has_bf16, cpu_line, free_memory, pick_device, prepare
 from denoisetool.engine.probes import recall, remember
 from denoisetool.errors import DeviceError, ModelError
+from denoisetool.lanes import Lanes
 from denoisetool.modelcard import WEIGHTS_FILE, ModelCard
+from denoisetool.photo import Half
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +28,10 @@ Float = npt.NDArray[np.float32]
 
 AGREEMENT = 0.5 / 255
 """Largest rms difference from float32 on the probe at which a shorter precision is used."""
-CPU_TILE, GPU_TILE = 2048, 1536
+CPU_TILE, GPU_TILE = 1472, 1536
 """Sides beyond which a larger tile saves less context than it costs in cache misses and memory."""
+LANES = 2
+"""How many tiles are under way at once."""
 MEMORY_SHARE = 0.25
 """Share of the free memory that one batch of tiles may take."""
 BYTES_PER_PIXEL = 220
@@ -66,6 +72,8 @@ class Engine:
         card: the model's card.
         choice: device, precision and reason.
         batch: how many tiles are computed at once; halved when memory runs out.
+        lanes: threads that may call it at the same time. On a CPU each computes tiles with its
+            share of the cores; a GPU has one tile after the other, and the threads prepare them.
 
     Raises:
         DeviceError: the named device or precision is not available here.
@@ -95,33 +103,40 @@ class Engine:
         if chosen != "fp32":
             self._net = self._converted(chosen)
         self.batch = 1 if name == "cpu" else 4
+        threads = torch.get_num_threads()
+        count = min(LANES, threads)
+        self.lanes = Lanes(count, lambda: torch.set_num_threads(max(1, threads // count)))
+        self._turn: AbstractContextManager[object] = (
+            nullcontext() if name == "cpu" else threading.Lock()
+        )
 
     # -- running -------------------------------------------------------------------------------
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
+    def noise(self, tiles: list[Float]) -> list[Half]:
         """Estimate the noise of tiles of one shape.
 
         Args:
             tiles: float32 (h, w, C) in [0, 1], sides multiples of the card's stride.
 
         Returns:
-            Noise, float32 (h, w, C) each, in the same order.
+            Noise, float16 (h, w, C) each, in the same order.
 
         Raises:
             OutOfMemoryError: a single tile is too much.
         """
         return self._run(tiles, self._net)
 
-    def exact_noise(self, tile: Float) -> Float:
+    def exact_noise(self, tile: Float) -> Half:
         """`noise` of one tile in float32, for when the fast arithmetic gave nonsense."""
         return self._run([tile], self._exact)[0]
 
-    def _run(self, tiles: list[Float], net: torch.nn.Module) -> list[Float]:
-        results: list[Float] = []
+    def _run(self, tiles: list[Float], net: torch.nn.Module) -> list[Half]:
+        results: list[Half] = []
         while len(results) < len(tiles):
             part = tiles[len(results) : len(results) + self.batch]
             try:
-                results.extend(self._forward(part, net))
+                with self._turn:
+                    results.extend(self._forward(part, net))
             except (MemoryError, RuntimeError) as error:
                 if not self._is_out_of_memory(error):
                     raise
@@ -131,12 +146,12 @@ class Engine:
                 self.batch = max(1, len(part) // 2)
         return results
 
-    def _forward(self, tiles: list[Float], net: torch.nn.Module) -> list[Float]:
+    def _forward(self, tiles: list[Float], net: torch.nn.Module) -> list[Half]:
         torch = self._torch
         stacked = tiles[0][None] if len(tiles) == 1 else np.stack(tiles)
         with torch.inference_mode():
             x = torch.from_numpy(stacked).permute(0, 3, 1, 2)  # already channels last in memory
-            noise = net(x.to(self._device)).float().permute(0, 2, 3, 1).contiguous().cpu()
+            noise = net(x.to(self._device)).half().permute(0, 2, 3, 1).contiguous().cpu()
         return list(noise.numpy())
 
     def _is_out_of_memory(self, error: Exception) -> bool:
@@ -162,7 +177,7 @@ class Engine:
             budget: bytes to go by instead of the free memory.
         """
         if budget is None:
-            budget = self._free_memory() * MEMORY_SHARE / self.batch
+            budget = self._free_memory() * MEMORY_SHARE / self.batch / self.lanes.count
         size = 4 if self.choice.precision == "fp32" else 2
         side = int((budget / (BYTES_PER_PIXEL * size / 4)) ** 0.5)
         limit = CPU_TILE if self._device.type == "cpu" else GPU_TILE
@@ -212,8 +227,8 @@ class Engine:
         tile = np.clip(picture, 0, 1).astype(np.float32)
         self.batch = 1
         try:
-            exact = self._forward([tile], self._exact)[0]
-            short = self._forward([tile], self._converted(precision))[0]
+            exact = self._forward([tile], self._exact)[0].astype(np.float32)
+            short = self._forward([tile], self._converted(precision))[0].astype(np.float32)
         except RuntimeError as error:  # an operation this device lacks in this precision
             if self._is_out_of_memory(error):
                 raise

@@ -22,7 +22,7 @@ class Recipe:
         steps: optimiser steps in all.
         batch: patches per step; patch: their side in pixels.
         tail_patch, tail_batch, tail: side, count and share of the last steps on larger patches.
-        rate: peak learning rate of AdamW; weight_decay: its decay.
+        rate: peak learning rate, on AdamW's scale; weight_decay: decoupled; see `optim`.
         warmup: steps of linear warm-up; decay: share of the last steps over which the rate falls
             to zero (the rate is constant in between, so that a run can be prolonged).
         clip: largest gradient norm.

@@ -30,6 +30,7 @@ from denoisetool.training.losses import (
     relative_loss,
     true_level,
 )
+from denoisetool.training.optim import MatrixOptimizer
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -59,12 +60,7 @@ class Trainer:
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.average.load_state_dict(self.net.state_dict())
-        self.optimizer = torch.optim.AdamW(
-            self.net.parameters(),
-            lr=recipe.rate,
-            betas=(0.9, 0.99),
-            weight_decay=recipe.weight_decay,
-        )
+        self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
         self.usual_norm = recipe.clip
         self.step = 0
         self.pixels = 0
@@ -99,19 +95,17 @@ class Trainer:
                 self.save()
 
     def _train_step(self, noisy: Tensor, target: Tensor) -> Tensor:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(self.step)
         output, penalty = self._forward(noisy, target)
         loss = relative_loss(output, target, noisy)
         loss = loss + COLOUR_WEIGHT * coarse_loss(output, target) + penalty
-        self.optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         # One wild batch can throw a net back by thousands of steps: no gradient is let through
         # that is much larger than they have been, and none that is not finite.
         limit = min(self.recipe.clip, WILD * self.usual_norm) if self.step else self.recipe.clip
         norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), limit))
         if math.isfinite(norm):
-            self.optimizer.step()
+            self.optimizer.step(self.recipe.rate_at(self.step))
             self.usual_norm += (min(norm, limit) - self.usual_norm) / min(200, self.step + 1)
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():

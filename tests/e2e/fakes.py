@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Choice, OutOfMemoryError
+from denoisetool.lanes import CALLER
 from denoisetool.modelcard import ModelCard
+from denoisetool.photo import Half
 
 Float = npt.NDArray[np.float32]
 CARD = ModelCard(
@@ -23,13 +25,13 @@ class IdentityEngine:
     """Finds no noise."""
 
     def __init__(self, *_: object) -> None:
-        self.card, self.batch = CARD, 1
+        self.card, self.batch, self.lanes = CARD, 1, CALLER
         self.choice = Choice("cpu", "fp32", "this is a fake")
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
-        return [np.zeros_like(tile) for tile in tiles]
+    def noise(self, tiles: list[Float]) -> list[Half]:
+        return [np.zeros(tile.shape, np.float16) for tile in tiles]
 
-    def exact_noise(self, tile: Float) -> Float:
+    def exact_noise(self, tile: Float) -> Half:
         return self.noise([tile])[0]
 
     def tile_side(self) -> int:
@@ -39,8 +41,8 @@ class IdentityEngine:
 class SmoothingEngine(IdentityEngine):
     """Takes whatever differs from the mean of the four neighbours for noise."""
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
-        return [tile - self._mean(tile) for tile in tiles]
+    def noise(self, tiles: list[Float]) -> list[Half]:
+        return [(tile - self._mean(tile)).astype(np.float16) for tile in tiles]
 
     @staticmethod
     def _mean(tile: Float) -> Float:
@@ -52,8 +54,8 @@ class SmoothingEngine(IdentityEngine):
 class NaNEngine(IdentityEngine):
     """Gives nonsense, in float32 too."""
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
-        return [np.full_like(tile, np.nan) for tile in tiles]
+    def noise(self, tiles: list[Float]) -> list[Half]:
+        return [np.full(tile.shape, np.nan, np.float16) for tile in tiles]
 
 
 class OutOfMemoryEngine(SmoothingEngine):
@@ -63,7 +65,7 @@ class OutOfMemoryEngine(SmoothingEngine):
         super().__init__()
         self.side = side
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
+    def noise(self, tiles: list[Float]) -> list[Half]:
         if max(max(tile.shape[:2]) for tile in tiles) > self.side:
             raise OutOfMemoryError
         return super().noise(tiles)
@@ -79,7 +81,7 @@ class GatedEngine(SmoothingEngine):
         super().__init__()
         self.gate = gate
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
+    def noise(self, tiles: list[Float]) -> list[Half]:
         self.gate()
         return super().noise(tiles)
 
@@ -98,7 +100,7 @@ class BrokenEngine(IdentityEngine):
         super().__init__()
         self.error = error
 
-    def noise(self, tiles: list[Float]) -> list[Float]:
+    def noise(self, tiles: list[Float]) -> list[Half]:
         raise self.error
 
 
