@@ -49,9 +49,11 @@ class CoarseField:
         near = _widen(self._grid[first : last + 1], CELL, self._width).reshape(last - first + 1, -1)
         step = np.diff(near, axis=0, append=near[-1:])
         band = np.empty((bottom - top, near.shape[1]), np.float32)
-        for row, cell, share in zip(band, above - first, down, strict=True):
-            np.multiply(step[cell], share, out=row)
-            row += near[cell]
+        cell = above - first
+        for index in range(len(near)):
+            rows = slice(*np.searchsorted(cell, (index, index + 1)))  # they lie together
+            np.multiply(step[index], down[rows, None], out=band[rows])
+            band[rows] += near[index]
         return band.reshape(bottom - top, self._width, channels)
 
 

@@ -158,10 +158,12 @@ def box_reduce(img: Array, factor: int, lanes: Lanes = CALLER) -> Float32:
     lefts = np.arange(0, width, factor)
     columns = np.minimum(lefts + factor, width) - lefts
     out = np.empty((-(-height // factor), len(lefts), channels), np.float32)
+    exact = img.dtype.kind == "u" and factor**2 * np.iinfo(img.dtype).max < 2**32
+    total = np.uint32 if exact else np.float64
 
     def measure(index: int) -> None:
         band = img[index * factor : (index + 1) * factor]
-        sums = np.add.reduceat(band.sum(axis=0, dtype=np.float64), lefts, axis=0)
+        sums = np.add.reduceat(band.sum(axis=0, dtype=total), lefts, axis=0)
         out[index] = sums / (columns * len(band))[:, None]
 
     lanes.each(measure, range(len(out)))
