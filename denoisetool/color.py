@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisetool.lanes import CALLER, Lanes
-from denoisetool.photo import Half
+from denoisetool.photo import Half, widened
 
 Float = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
@@ -104,7 +104,7 @@ def cells(noise: Half, lanes: Lanes = CALLER) -> tuple[Float, Float]:
     lengths = np.minimum(CELL, width - starts).astype(np.float32)[:, None]
 
     def measure(row: int) -> None:
-        band = noise[row * CELL : (row + 1) * CELL].astype(np.float32)
+        band = widened(noise[row * CELL : (row + 1) * CELL])
         area = lengths * len(band)
         mean[row] = np.add.reduceat(band.sum(0), starts, axis=0) / area
         power[row] = np.add.reduceat(np.square(band, out=band).sum(0), starts, axis=0) / area

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from denoisetool.color import CoarseField, Float
 from denoisetool.lanes import CALLER, Lanes
-from denoisetool.photo import Half, Pixels
+from denoisetool.photo import Half, Pixels, widened
 
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of R', G' and B' in luma Y' (ITU-R BT.709)."""
@@ -87,7 +87,7 @@ def subtract(
     scale = np.float32(strength * peak)
 
     def work(top: int) -> None:
-        part = noise[top : top + BAND].astype(np.float32)
+        part = widened(noise[top : top + BAND])
         if drift is not None:
             part -= drift.band(top, top + len(part))
         if bound is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from denoisetool.errors import DeviceError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT = 64 << 20
 """Bytes of the largest buffer whose memory is kept: more than any layer's, less than a photo's."""
 
@@ -113,5 +113,6 @@ def prepare() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:  # the GNU C library; other ones do as they like
+            mallopt(M_ARENA_MAX, 1)
             mallopt(M_MMAP_THRESHOLD, KEPT)
             mallopt(M_TRIM_THRESHOLD, 8 * KEPT)
