@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FLOOR = 0.2 / 255
-CALM = 10 / 255
+CALM = 25 / 255
 
 
 def relative_loss(output: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
