@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from denoisetool import files
 from denoisetool.denoiser import Denoiser
-from denoisetool.engine import Choice, Engine
+from denoisetool.engine import Choice, Engine, prepare
 from denoisetool.errors import ModelError
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.pipeline import Pipeline
@@ -44,6 +44,7 @@ class Session:
         self.entry = self._pick()
         if self.entry.problem is not None:
             raise self.entry.problem
+        prepare()  # before there are threads
 
     def verify(self) -> None:
         """Check that the model's weights are whole; quick where they were checked before.

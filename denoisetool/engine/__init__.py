@@ -8,7 +8,7 @@ torch itself is imported when an engine is made, not when this package is.
 """
 
 from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError
-from denoisetool.engine.devices import devices, free_memory, pick_device
+from denoisetool.engine.devices import devices, free_memory, pick_device, prepare
 
 __all__ = [
     "Choice",
@@ -18,4 +18,5 @@ __all__ = [
     "devices",
     "free_memory",
     "pick_device",
+    "prepare",
 ]

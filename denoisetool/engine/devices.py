@@ -101,7 +101,7 @@ def cpu_line() -> str:
 
 
 def prepare() -> None:
-    """Set what must be set before torch is loaded.
+    """Set what must be set before torch is loaded, and better before there are threads.
 
     Threads that wait for one another soon sleep instead of spinning, since decoding and encoding
     want those cores: 10 % of a batch's time on two of them. And the buffers between a net's layers
