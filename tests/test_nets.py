@@ -81,6 +81,21 @@ def test_a_told_level_is_obeyed(net: UNet) -> None:
     assert (net(x, level + 0.1) - net(x)).abs().max() > 1e-4
 
 
+def test_a_lift_tells_more_than_was_estimated_where_noise_is_mild(net: UNet) -> None:
+    if net.levels is None:
+        return
+    x, level = torch.rand(1, 3, 32, 32), torch.tensor([2.0, 8.0, 30.0]).view(3, 1, 1, 1) / 255
+    for value in level:
+        net.levels.forward = lambda _, v=value: v.expand(1, 1, 8, 8)  # type: ignore[method-assign, misc]
+        net.level_lift = 0.5
+        told = value + 0.5 * value.clamp(max=8 / 255)
+        with torch.inference_mode():
+            lifted = net(x)
+            torch.testing.assert_close(lifted, net(x, told.expand(1, 1, 8, 8)))
+            net.level_lift = 0.0
+            assert not torch.equal(lifted, net(x))
+
+
 @pytest.mark.parametrize(
     "args",
     [

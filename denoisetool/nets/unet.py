@@ -17,6 +17,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+MILD = 8 / 255
+"""Noise level up to which estimates are lifted."""
+
 
 class ResidualBlock(nn.Module):
     """x + conv(relu(conv(x))), all of `width` channels."""
@@ -77,6 +80,8 @@ class UNet(nn.Module):
             as on the way up.
         unshuffle: folding factor of the first convolution.
         level_width: feature channels of the noise level estimator; 0 for a net without one.
+        level_lift: how much more than the estimate the denoiser is told, as a share of it, up to
+            `MILD`. Estimators read mild, correlated noise too low; see the model's card.
 
     Attributes:
         stride: height and width of an input must be multiples of this.
@@ -91,6 +96,7 @@ class UNet(nn.Module):
         down_blocks: Sequence[int] | None = None,
         unshuffle: int = 2,
         level_width: int = 0,
+        level_lift: float = 0.0,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks) or len(widths) < 2:
@@ -103,6 +109,7 @@ class UNet(nn.Module):
         if len(self.down_blocks) != len(scales):
             raise ValueError("down_blocks must have one entry less than widths")
         self.unshuffle = unshuffle
+        self.level_lift = level_lift
         self.stride = unshuffle * 2 ** len(scales)
         self.levels = LevelEstimator(channels, level_width) if level_width else None
         self.tell = nn.Conv2d(1, widths[1], 3, padding=1, bias=False) if level_width else None
@@ -146,6 +153,12 @@ class UNet(nn.Module):
         level: Tensor = self.levels((x - 0.5).to(self.head.weight.dtype))
         return level
 
+    def _told(self, centred: Tensor) -> Tensor:
+        """The level that the denoiser goes by when nobody else gives one."""
+        assert self.levels is not None
+        level: Tensor = self.levels(centred)
+        return level + self.level_lift * level.clamp(max=MILD) if self.level_lift else level
+
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         """Estimate the noise in `x`.
 
@@ -154,7 +167,8 @@ class UNet(nn.Module):
 
         Args:
             x: (N, C, H, W) in [0, 1], sides multiples of `stride`.
-            level: (N, 1, H/4, W/4) noise level in the unit of `x`; None has it estimated.
+            level: (N, 1, H/4, W/4) noise level in the unit of `x`; None has it estimated, and
+                lifted by `level_lift`.
 
         Returns:
             The noise, of the shape of `x`.
@@ -167,7 +181,7 @@ class UNet(nn.Module):
             skips.append(features)
             features = down(features)
             if i == 0 and self.levels is not None and self.tell is not None:
-                level = self.levels(centred) if level is None else level.to(centred.dtype)
+                level = self._told(centred) if level is None else level.to(centred.dtype)
                 features = features.add_(self.tell(level))
         features = self.middle(features)
         for i in reversed(range(len(skips))):
