@@ -15,10 +15,10 @@ LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of R', G' and B' in luma Y' (ITU-R BT.709)."""
 SHADES, FEW = 8, 24
 """Steps of brightness that are looked at apart, and the cells one needs to speak for itself."""
-USUAL, SHADE_SHARE = 50, 0.25
+USUAL, SHADE_SHARE = 20, 0.25
 """Percentile of the cells that stands for the noise of a step; and the least a step is allowed, as
 a share of the whole photo's."""
-BOUND = 1.3
+BOUND = 1.15
 """How many times the usual noise may be taken away."""
 BAND = 64
 """Rows worked on at once: their float copies stay in the cache."""
