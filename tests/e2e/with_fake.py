@@ -5,6 +5,7 @@ python -m tests.e2e.with_fake SECONDS ARGUMENTS...
 
 from __future__ import annotations
 
+import os
 import sys
 
 import denoisetool.session
@@ -13,10 +14,12 @@ from tests.e2e.fakes import SlowEngine
 
 
 def _engine(*_: object) -> SlowEngine:
-    return SlowEngine(SECONDS)
+    return SlowEngine(float(os.environ["FAKE_ENGINE_SECONDS"]))
 
 
 if __name__ == "__main__":
-    SECONDS = float(sys.argv.pop(1))
+    os.environ["FAKE_ENGINE_SECONDS"] = sys.argv.pop(1)
+if __name__ in {"__main__", "__mp_main__"}:  # the latter is this file in the worker of a watch
     vars(denoisetool.session)["Engine"] = _engine
+if __name__ == "__main__":
     main()

@@ -1,0 +1,566 @@
+"""The watch itself: what the scout finds goes to the worker, what the worker says to the ledger.
+
+Three parties that cannot take each other down: the scout (a thread) finds, the worker (a process)
+does, the finisher (a thread) does what comes after; between them this loop, which keeps the books.
+Whatever happens to a photo is written down before anybody is told of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from denoisetool import files
+from denoisetool.errors import DeviceError, DiskFull, ModelError, OutputError, UnreadablePhoto
+from denoisetool.events import Event, Notice, Outcome, Summary
+from denoisetool.watch import finish
+from denoisetool.watch.folder import Folder, Options
+from denoisetool.watch.ledger import Row, Stamp
+from denoisetool.watch.observe import identity
+from denoisetool.watch.scan import Sighting
+from denoisetool.watch.scout import Scout
+from denoisetool.watch.worker import Make, Said, Task, Worker
+
+IN_HAND = 8
+"""Photos the worker has been given at once; how many of them are in memory is its own affair."""
+TICK_SECONDS = 0.5
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between two tries where nothing can be written or the model cannot be loaded."""
+_TRIES = 2
+_UNWELL = 60.0
+_MODEL_CODES = {each.__name__: each.exit_code for each in (ModelError, DeviceError)}
+
+
+@dataclass(slots=True)
+class _Item:
+    """A photo on its way; `turn` is its place in the order of arrival."""
+
+    turn: int
+    folder: Folder
+    sighting: Sighting
+    number: int = 0
+    target: Path | None = None
+
+
+@dataclass(slots=True)
+class _Pause:
+    """Why nothing is begun at the moment, and until when."""
+
+    kind: str = ""
+    until: float = 0.0
+    seconds: float = 0.0
+    folder: Path | None = None
+    size: int = 0
+
+    def lengthen(self) -> None:
+        """Wait, twice as long as the last time."""
+        self.seconds = min(max(self.seconds * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        self.until = time.monotonic() + self.seconds
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What this run did."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    megapixels: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+
+class Watcher:
+    """Watches folders until it is told to stop.
+
+    Args:
+        folders: what to watch; their locks are held by the caller.
+        options: how.
+        make: makes the pipeline, in the worker's process.
+        settings: what stands for settings and model in the ledger.
+        show: takes events for the user.
+        stop: set to end after the photo in hand.
+    """
+
+    def __init__(
+        self, folders: Sequence[Folder], options: Options, *, make: Make, settings: str,
+        show: Callable[[Event], None], stop: threading.Event,
+    ) -> None:  # fmt: skip
+        self._folders, self._options = list(folders), options
+        self._make, self._settings, self._show, self._stop = make, settings, show, stop
+        self._model = ""
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._ready: list[_Item] = []
+        self._in_hand: dict[int, _Item] = {}
+        self._to_verify: deque[tuple[Folder, Row]] = deque()
+        self._verifying: dict[int, tuple[Folder, Row]] = {}
+        self._worker: Worker | None = None
+        self._said_hello = False
+        self._careful = 0
+        self._deaths: dict[tuple[Path, Path], int] = {}
+        self._pause = _Pause()
+        self._turns = 0
+        self._numbers = 0
+        self._ticked = self._worked = time.monotonic()
+        self._tally = _Tally()
+        self._code = 0
+        self._scout = Scout(
+            self._folders, options,
+            ready=lambda folder, sighting: self._post(partial(self._take, folder, sighting)),
+            coming=lambda: self._post(self._warm),
+            finish=lambda folder, number: self._post(partial(self._after, folder, number)),
+            tell=lambda event: self._post(partial(self._told, event)),
+            well=lambda: time.monotonic() - self._ticked < _UNWELL,
+        )  # fmt: skip
+        self._finisher = finish.Finisher(
+            lambda step, moved, problem: self._post(partial(self._finished, step, moved, problem))
+        )
+
+    def run(self) -> Summary:
+        """Watch; returns when told to stop, or with `once` when all is done."""
+        for folder in self._folders:
+            folder.ledger.start_over()
+            if folder.ledger.warning:
+                self._show(Notice("ledger_damaged", folder.ledger.warning, folder.ledger.path))
+            for row in folder.ledger.unfinished():
+                self._after(folder, row.id)
+        self._scout.start()
+        try:
+            while not self._stop.is_set() and not self._over():
+                self._tick()
+            self._end_worker()
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            self._scout.stop()
+            self._finisher.stop(finish.COMMAND_SECONDS if self._options.once else 5.0)
+            self._drain()
+            for item in (*self._in_hand.values(), *self._ready):
+                if item.number:
+                    item.folder.ledger.wait(item.number)
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """What this run did."""
+        tally = self._tally
+        left = sum(folder.ledger.counts().waiting for folder in self._folders)
+        return Summary(
+            tally.done, tally.skipped, tally.failed, 0, round(tally.megapixels, 3),
+            round(time.monotonic() - tally.started, 3), interrupted=self._stop.is_set(),
+            exit_code=self._code or int(tally.failed > 0), left=left,
+        )  # fmt: skip
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def _post(self, work: Callable[[], None]) -> None:
+        """From any thread: have the loop do something."""
+        self._inbox.put(work)
+
+    def _tick(self) -> None:
+        self._ticked = time.monotonic()
+        try:
+            self._inbox.get(timeout=TICK_SECONDS)()
+            self._drain()
+        except queue.Empty:
+            pass
+        if not self._scout.alive:
+            self._show(Notice("scout_restarted", "the search for photos died; begun anew"))
+            self._scout.start()
+        self._dispatch()
+        self._rest()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()()
+
+    def _over(self) -> bool:
+        """With `once`: whether all that can be done is."""
+        if not self._options.once:
+            return False
+        if self._pause.kind:
+            self._code = self._code or OutputError.exit_code
+            return not self._in_hand
+        busy = self._ready or self._in_hand or self._to_verify or self._verifying
+        return (
+            self._scout.settled
+            and not busy
+            and not self._finisher.waiting
+            and (self._inbox.empty())
+        )
+
+    def _rest(self) -> None:
+        """Without work for long enough, let the model go, and with it all its memory."""
+        if self._ready or self._in_hand or self._verifying:
+            self._worked = time.monotonic()
+        elif self._worker and time.monotonic() - self._worked > self._options.idle:
+            self._worker.stop()
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def _told(self, event: Event) -> None:
+        if isinstance(event, Outcome) and event.status == "failed":
+            self._tally.failed += 1
+        self._show(event)
+
+    def _take(self, folder: Folder, sighting: Sighting) -> None:
+        """A photo is complete."""
+        self._turns += 1
+        self._ready.append(_Item(self._turns, folder, sighting))
+
+    def _warm(self) -> None:
+        """A photo was seen: load the model while it is waited for."""
+        self._worked = time.monotonic()
+        if self._worker is None and not self._pause.kind:
+            self._begin_worker().send(Task("warm"))
+
+    # -- what goes out ---------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Give the worker as much as it should have."""
+        if self._pause.kind and not self._pause_is_over():
+            return
+        most = 1 if self._careful or self._pause.seconds else IN_HAND
+        while self._ready and len(self._in_hand) < most:
+            self._send(self._ready.pop(0))
+        while self._to_verify and len(self._verifying) < IN_HAND:
+            folder, row = self._to_verify.popleft()
+            assert row.target is not None
+            self._numbers += 1
+            self._verifying[self._numbers] = (folder, row)
+            self._begin_worker().send(
+                Task("verify", self._numbers, folder.root / row.path, row.target)
+            )
+
+    def _send(self, item: _Item) -> None:
+        """One photo to the worker, if it is still there and has a place to go to."""
+        folder, path = item.folder, item.sighting.path
+        relative = folder.relative(path)
+        row = folder.ledger.get(relative)
+        if row is None:
+            folder.active.discard(path)
+            return
+        try:
+            stamp = Stamp.of(path.stat())
+        except OSError:
+            self._missing(item, row)
+            return
+        again = row.target is not None and not row.moved
+        if again:
+            assert row.target is not None
+            target: Path | None = row.target
+            problem: Exception | None = None
+        else:
+            target, problem = self._plan(item, relative)
+        if problem is not None:
+            outcome = Outcome(path, target, "failed")
+            outcome.fail(problem)
+            self._failed(item, row, outcome)
+            return
+        assert target is not None
+        folder.ledger.begin(row.id, stamp, target, files.target_key(target))
+        self._numbers += 1
+        item.number, item.target = row.id, target
+        self._in_hand[self._numbers] = item
+        options = self._options
+        self._begin_worker().send(
+            Task("do", self._numbers, path, target, options.format, own=again,
+                 overwrite=options.overwrite, skip_existing=options.skip_existing)
+        )  # fmt: skip
+
+    def _plan(self, item: _Item, relative: Path) -> tuple[Path | None, Exception | None]:
+        """Where a photo's output goes, or why nowhere."""
+        assert item.sighting.source is not None
+        options = self._options
+
+        def claimed(key: str) -> bool:
+            return any(
+                folder.ledger.claims(key, relative if folder is item.folder else Path())
+                for folder in self._folders
+            )
+
+        plan = files.plan(
+            [item.sighting.source], item.folder.where, name=options.name,
+            suffixes=(lambda _: options.suffixes) if options.suffixes else None, claimed=claimed,
+        )  # fmt: skip
+        if plan.problems:
+            return None, plan.problems[0].error
+        return plan.outputs[0].target.absolute(), None
+
+    def _begin_worker(self) -> Worker:
+        if self._worker is None:
+            locks = [folder.ledger.path.with_suffix(".work") for folder in self._folders]
+            self._said_hello = False
+            self._worker = Worker(
+                self._make,
+                locks,
+                lambda worker, said: self._post(partial(self._heard, worker, said)),
+            )
+        return self._worker
+
+    # -- what the worker says --------------------------------------------------------------------
+
+    def _heard(self, worker: Worker, said: Said) -> None:
+        if worker is not self._worker:
+            return
+        self._worked = time.monotonic()
+        if said.kind == "hello":
+            self._said_hello = True
+        elif said.kind == "start" and said.start is not None:
+            self._model = said.start.model
+            self._show(said.start)
+        elif said.kind == "verified":
+            self._verified(said)
+        elif said.kind == "outcome" and said.outcome is not None:
+            item = self._in_hand.pop(said.number, None)
+            if item is not None:
+                self._settle(item, said.outcome)
+        elif said.kind == "broken":
+            self._broken(said)
+        elif said.kind == "ended":
+            self._ended(said.text)
+
+    def _settle(self, item: _Item, outcome: Outcome) -> None:
+        """A photo has an outcome: keep it, then tell it."""
+        folder, path = item.folder, item.sighting.path
+        self._careful = max(0, self._careful - 1)
+        row = folder.ledger.row(item.number)
+        if outcome.status == "failed":
+            self._try_again_or_fail(item, row, outcome)
+            return
+        self._pause.seconds = 0.0
+        steps = self._options.steps if outcome.target is not None else frozenset()
+        folder.ledger.done(
+            row.id, outcome.digest, reason=outcome.reason, megapixels=outcome.megapixels,
+            seconds=outcome.seconds, model=self._model, settings=self._settings, after=steps,
+        )  # fmt: skip
+        self._deaths.pop((folder.root, path), None)
+        if outcome.status == "done":
+            self._tally.done += 1
+            self._tally.megapixels += outcome.megapixels
+        else:
+            self._tally.skipped += 1
+        self._show(outcome)
+        self._let_go(item)
+        if steps:
+            self._after(folder, row.id)
+
+    def _try_again_or_fail(self, item: _Item, row: Row, outcome: Outcome) -> None:
+        """A failure may be the disk's, the writer's who is not done yet, or the photo's own."""
+        folder, path = item.folder, item.sighting.path
+        if outcome.error in (DiskFull.__name__, OutputError.__name__):
+            if outcome.error == DiskFull.__name__ or not self._writable(item):
+                self._hold(item, outcome)
+                return
+        elif outcome.error == MemoryError.__name__ and self._count(item) < _TRIES:
+            self._careful = max(self._careful, 1)
+            self._put_back(item)
+            return
+        try:
+            status = path.stat()
+        except OSError:
+            self._missing(item, row)
+            return
+        if outcome.error == UnreadablePhoto.__name__:
+            fresh = 0 <= time.time() - status.st_mtime < self._options.settle
+            if fresh or Stamp.of(status) != row.stamp:
+                folder.ledger.wait(row.id)  # its writer is not done yet
+                self._let_go(item)
+                return
+        self._failed(item, row, outcome)
+
+    def _failed(self, item: _Item, row: Row, outcome: Outcome) -> None:
+        item.folder.ledger.fail(row.id, outcome.digest, outcome.reason, outcome.error)
+        self._tally.failed += 1
+        self._show(outcome)
+        self._let_go(item)
+
+    def _missing(self, item: _Item, row: Row) -> None:
+        """A photo is not there any more: taken away, or the whole folder is gone."""
+        folder = item.folder
+        if identity(folder.root) is not None and not os.path.lexists(item.sighting.path):
+            folder.ledger.gone(row.id)
+        else:
+            folder.ledger.wait(row.id)
+        self._let_go(item)
+
+    def _let_go(self, item: _Item) -> None:
+        """The scout may look at the file again, and does: it may have changed meanwhile."""
+        item.folder.active.discard(item.sighting.path)
+        self._scout.look(item.folder, item.sighting.path)
+
+    def _put_back(self, item: _Item) -> None:
+        """A photo waits again, in its old place in the order."""
+        item.folder.ledger.wait(item.number)
+        self._ready.append(item)
+        self._ready.sort(key=lambda each: each.turn)
+
+    def _count(self, item: _Item) -> int:
+        """How often a photo has brought the worker down, or to the end of its memory."""
+        key = item.folder.root, item.sighting.path
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        return self._deaths[key]
+
+    # -- pauses: nothing can be written, or no model can be loaded -------------------------------
+
+    def _writable(self, item: _Item) -> bool:
+        """Whether the output folder takes anything at all."""
+        return _takes(item.folder.output, item.sighting.stamp.size)
+
+    def _hold(self, item: _Item, outcome: Outcome) -> None:
+        """Nothing can be written: wait, with everything, until it can."""
+        self._put_back(item)
+        if not self._pause.kind:
+            full = outcome.error == DiskFull.__name__
+            kind = "disk_full" if full else "output_gone"
+            self._pause.kind, self._pause.folder = kind, item.folder.output
+            self._pause.size = item.sighting.stamp.size
+            text = f"{outcome.reason}; waiting until it can be written"
+            self._show(Notice(kind, text, item.folder.output))
+            self._pause.lengthen()
+
+    def _broken(self, said: Said) -> None:
+        """The model cannot be loaded: wait, with everything, until it can."""
+        self._code = _MODEL_CODES.get(said.error, 1) if self._options.once else 0
+        if self._pause.kind != "model":
+            self._show(Notice("model", f"{said.text}; waiting until it can be used"))
+        self._pause.kind, self._pause.folder = "model", None
+        self._pause.lengthen()
+
+    def _pause_is_over(self) -> bool:
+        """Whether work can go on; looks again when it is time to."""
+        if time.monotonic() < self._pause.until:
+            return False
+        folder = self._pause.folder
+        if folder is not None and not _takes(folder, self._pause.size):
+            self._pause.lengthen()
+            return False
+        if folder is not None:
+            self._show(Notice("output_back", "writing again", folder))
+        self._pause.kind = ""
+        return True
+
+    # -- the worker's end ------------------------------------------------------------------------
+
+    def _ended(self, cause: str) -> None:
+        """The worker is no more: at rest, or because something killed it."""
+        self._worker = None
+        items = list(self._in_hand.values())
+        self._in_hand.clear()
+        self._to_verify.extendleft(self._verifying.values())
+        self._verifying.clear()
+        if not cause:
+            for item in items:
+                self._put_back(item)
+            return
+        self._show(Notice("worker_died", f"the worker was lost ({cause}); begun anew"))
+        self._careful = max(self._careful, len(items))
+        if not self._said_hello:
+            self._pause.kind, self._pause.folder = "worker", None
+            self._pause.lengthen()
+        blamed = items[0] if len(items) == 1 and self._said_hello else None
+        for item in items:
+            if item is blamed and self._count(item) >= _TRIES:
+                outcome = Outcome(item.sighting.path, item.target, "failed")
+                outcome.reason = f"the worker was lost with this photo, {_TRIES} times: {cause}"
+                outcome.error = "WorkerDied"
+                self._failed(item, item.folder.ledger.row(item.number), outcome)
+            else:
+                self._put_back(item)
+
+    def _end_worker(self) -> None:
+        """Have the worker finish the photo in hand, and hear of it."""
+        if self._worker is None:
+            return
+        self._worker.stop()
+        while self._worker is not None:
+            with contextlib.suppress(queue.Empty):
+                self._inbox.get(timeout=TICK_SECONDS)()
+
+    def _abort(self) -> None:
+        """End the worker at once, and remove what it had not finished."""
+        if self._worker is not None:
+            self._worker.kill()
+            for item in self._in_hand.values():
+                if item.target is not None:
+                    files.clean_leftovers(item.target.parent)
+
+    # -- after a photo ---------------------------------------------------------------------------
+
+    def _after(self, folder: Folder, number: int) -> None:
+        """The next step that is still to come for a photo that is done."""
+        row = folder.ledger.row(number)
+        if row.target is None or not row.after:
+            return
+        if "move" in row.after:
+            if self._options.archive or self._options.trash:
+                self._to_verify.append((folder, row))
+                return
+            folder.ledger.took_step(number, "move")  # not asked for any more
+        if "tell" in row.after:
+            source = row.moved or folder.root / row.path
+            work = partial(_tell, self._options.on_done, source, row.target)
+            self._finisher.take(finish.Step((folder, number), "tell", work))
+
+    def _verified(self, said: Said) -> None:
+        folder, row = self._verifying.pop(said.number)
+        if said.text:
+            self._stepped(finish.Step((folder, row.id), "move", lambda: None), None, said.text)
+            return
+        work = partial(self._move, folder, row)
+        self._finisher.take(finish.Step((folder, row.id), "move", work))
+
+    def _move(self, folder: Folder, row: Row) -> Path | None:
+        """Move an original away, once its output was verified."""
+        source = folder.root / row.path
+        if not os.path.lexists(source):
+            return None
+        if self._options.archive is not None:
+            return finish.archive(source, row.digest or "", self._options.archive / row.path)
+        finish.trash(source, row.digest or "")
+        return source
+
+    def _finished(self, step: finish.Step, moved: Path | None, problem: str) -> None:
+        self._finisher.waiting -= 1
+        self._stepped(step, moved, problem)
+
+    def _stepped(self, step: finish.Step, moved: Path | None, problem: str) -> None:
+        """A step is over; what went wrong with it is told, and the photo stays done."""
+        folder, number = step.key
+        row = folder.ledger.row(number)
+        if problem:
+            kind = "not_moved" if step.name == "move" else "on_done_failed"
+            self._show(Notice(kind, problem, folder.root / row.path))
+        folder.ledger.took_step(number, step.name, moved)
+        self._after(folder, number)
+
+
+def _tell(command: Sequence[str], source: Path, output: Path) -> None:
+    if command:
+        finish.run(command, source, output)
+
+
+def _takes(folder: Path, size: int) -> bool:
+    """Whether a folder, or the nearest one that is there, takes a file of such a size."""
+    place = folder
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            left = 2 * size + 16_384
+            while left > 0:
+                left -= file.write(b"\1" * min(left, 1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
