@@ -95,7 +95,7 @@ def nearest_command(word: str) -> str | None:
 
 
 app.command(DEFAULT, hidden=True)(denoise.denoise)
-app.command()(watch.watch)
+app.command(cls=watch.WatchCommand)(watch.watch)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from denoisetool.cli import options
 from denoisetool.errors import NoInputError, UsageError
@@ -22,7 +24,27 @@ if TYPE_CHECKING:
     from denoisetool.pipeline import Pipeline
     from denoisetool.watch import Options
 
-_MODES = ("--status", "--install-service", "--uninstall-service")
+
+class WatchCommand(TyperCommand):
+    """A command whose --poll needs no value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give `--poll` its usual value where none follows."""
+        for position, word in enumerate(args):
+            if word == "--":
+                break
+            following = args[position + 1 : position + 2]
+            if word == "--poll" and not (following and _is_number(following[0])):
+                args = [*args[:position], "--poll=10", *args[position + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _option(*flags: str, text: str, metavar: str | None = None, **more: Any) -> Any:
@@ -52,7 +74,7 @@ def watch(
     ] = 2.0,
     poll: Annotated[
         float | None,
-        _option("--poll", metavar="SECONDS", min=0.1, max=86400.0,
+        _option("--poll", metavar="[SECONDS]", min=0.1, max=86400.0,
                 text="Look through the folder so often instead of waiting for events. [default:"
                      " every 10 s where no events come, as on network drives]"),
     ] = None,
@@ -211,8 +233,10 @@ def _watch(
         except KeyboardInterrupt:
             console.say("aborted; finished photos are kept, nothing is half-written")
             summary = watcher.summary()
+        if interrupts.signal:
+            summary = replace(summary, exit_code=interrupts.exit_code)
         console.show(summary)
-        return interrupts.exit_code if interrupts.signal else summary.exit_code
+        return summary.exit_code
 
 
 def _retry_running(roots: list[Path], console: Console) -> int | None:

@@ -209,6 +209,9 @@ class Scout:
             else:
                 folder.pending[path] = Pending(sighting.stamp)
             return
+        if sighting.error is not None and pending.closed:
+            pending.closed = False  # some programs close a file before they fill it
+            return
         row = folder.ledger.get(relative)
         if row is not None and row.digest is not None and row.state in ("done", "failed"):
             try:
