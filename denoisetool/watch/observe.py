@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -70,6 +71,8 @@ class Observer:
             wanted.append(events.FileModifiedEvent)
         self._overflow = _Overflow(lambda: tell(Hint("lost", root, root)))
         logging.getLogger(_LOGGER).addHandler(self._overflow)
+        # It warns, with pages of its insides, of folders that it comes to know twice.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         _forget_dead_reader()
         self._observer: Any = SystemObserver()
         try:
@@ -124,6 +127,31 @@ def network_kind(folder: Path) -> str | None:
         if real.is_relative_to(place) and len(place.parts) >= best:
             best, found = len(place.parts), kind
     return found if found in _NETWORK else None
+
+
+def out_of_watches(probe: Path) -> str:
+    """Why subfolders may be without a watch, unnoticed: the library is silent about those.
+
+    Args:
+        probe: any folder that is there, and that is not watched.
+
+    Returns:
+        Half a sentence; empty if one more watch is to be had, or where there is no limit.
+    """
+    if not sys.platform.startswith("linux"):
+        return ""
+    from watchdog.observers import inotify_c
+
+    descriptor = inotify_c.inotify_init()
+    if descriptor < 0:
+        return ""
+    try:
+        mask = inotify_c.InotifyConstants.IN_MOVE_SELF
+        if inotify_c.inotify_add_watch(descriptor, os.fsencode(probe), mask) < 0:
+            return "the system's limit of watches is reached"
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def _mounts() -> list[tuple[Path, str]]:

@@ -19,7 +19,7 @@ from denoisetool.events import Event, Notice, Outcome, Watching
 from denoisetool.watch.folder import Folder, Options, Pending
 from denoisetool.watch.ledger import Stamp
 from denoisetool.watch.lock import asked_to_look, beat
-from denoisetool.watch.observe import Hint, Observer, identity, network_kind
+from denoisetool.watch.observe import Hint, Observer, identity, network_kind, out_of_watches
 from denoisetool.watch.scan import Sighting
 
 SCAN_SECONDS = 300.0
@@ -258,6 +258,10 @@ class Scout:
 
     def _after_scan(self, folder: Folder, started: float) -> None:
         """Plan the next scan, and see who is missing."""
+        if folder.observer is not None and not folder.polling:
+            reason = out_of_watches(folder.ledger.path.parent)
+            if reason:
+                self._set_mode(folder, reason)
         usual = (self._options.poll or POLL_SECONDS) if folder.polling else SCAN_SECONDS
         now = time.monotonic()
         folder.due = now + max(usual, _SHARE * (now - started))
@@ -299,6 +303,7 @@ class Scout:
         """Begin to take hints, or to poll where there are none to be had; then scan."""
         reason = self._why_poll(folder.root)
         if not reason:
+            # An observer without all of its watches is better than none, so it is kept.
             try:
                 folder.observer = Observer(
                     folder.root, self.hint, recursive=self._options.recursive
@@ -307,8 +312,14 @@ class Scout:
                 return  # gone again
             except OSError as error:
                 reason = f"no events to be had here: {error.strerror or error}"
-        folder.polling = reason
+            else:
+                reason = out_of_watches(folder.ledger.path.parent)
         folder.due = 0.0
+        self._set_mode(folder, reason)
+
+    def _set_mode(self, folder: Folder, reason: str) -> None:
+        """Note and tell whether a folder is observed or polled."""
+        folder.polling = reason
         mode = f"polling, {reason}" if reason else "events"
         folder.ledger.note(mode=mode)
         self._tell(Watching(folder.root, folder.output, "polling" if reason else "events", reason))
