@@ -348,6 +348,11 @@ def test_what_is_known_is_not_opened(desk: Desk, monkeypatch: pytest.MonkeyPatch
     from denoisetool.files import sources
 
     usual = sources._read_head
-    monkeypatch.setattr(sources, "_read_head", lambda path: (opened.append(path), usual(path))[1])
+
+    def read_head(path: Path) -> tuple[bytes, os.stat_result]:
+        opened.append(path)
+        return usual(path)
+
+    monkeypatch.setattr(sources, "_read_head", read_head)
     assert list(desk.folder.scanner.everything()) == []
     assert opened == []

@@ -10,11 +10,13 @@ import sys
 
 import denoisetool.session
 from denoisetool.cli import main
-from tests.e2e.fakes import SlowEngine
+from tests.e2e.fakes import PoisonedEngine, SlowEngine
 
 
 def _engine(*_: object) -> SlowEngine:
-    return SlowEngine(float(os.environ["FAKE_ENGINE_SECONDS"]))
+    seconds = float(os.environ["FAKE_ENGINE_SECONDS"])
+    poison = os.environ.get("FAKE_ENGINE_POISON")
+    return SlowEngine(seconds) if poison is None else PoisonedEngine(seconds, int(poison))
 
 
 if __name__ == "__main__":
