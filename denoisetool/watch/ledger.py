@@ -126,6 +126,8 @@ class Ledger:
     Attributes:
         path: its file.
         warning: a sentence for the user if it had to be begun anew; else empty.
+        patience: called with the reason when it cannot be written just now, as on a full disk;
+            True to try again. Without one that is an error.
 
     Raises:
         OutputError: the ledger cannot be opened; without it a watch could prove nothing.
@@ -134,6 +136,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.warning = ""
+        self.patience: Callable[[str], bool] | None = None
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -344,11 +347,14 @@ class Ledger:
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something with the connection; after damage once more, with a new ledger."""
         with self._lock:
-            try:
-                return work(self._connection)
-            except sqlite3.DatabaseError as error:
-                self._recover(error)
-                return work(self._connection)
+            while True:
+                try:
+                    return work(self._connection)
+                except sqlite3.DatabaseError as error:
+                    passing = isinstance(error, sqlite3.OperationalError) and not is_damage(error)
+                    if passing and self.patience is not None and self.patience(str(error)):
+                        continue
+                    self._recover(error)
 
     def _recover(self, error: Exception) -> None:
         """Set a damaged ledger aside: a scan and the index of outputs make up for it."""

@@ -103,7 +103,8 @@ class Scout:
     @property
     def settled(self) -> bool:
         """Whether every folder was scanned, and nothing waits to be complete (`--once`)."""
-        return self._open == 0 and all(f.scans > 0 and not f.pending for f in self._folders)
+        seen = (not f.present or (f.scans > 0 and not f.pending) for f in self._folders)
+        return self._open == 0 and all(seen)
 
     # -- the thread ------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from denoisetool.watch.worker import Make, Said, Task, Worker
 IN_HAND = 8
 """Photos the worker has been given at once; how many of them are in memory is its own affair."""
 TICK_SECONDS = 0.5
+LEDGER_SECONDS = 2.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between two tries where nothing can be written or the model cannot be loaded."""
 _TRIES = 2
@@ -95,7 +96,9 @@ class Watcher:
         show: Callable[[Event], None], stop: threading.Event,
     ) -> None:  # fmt: skip
         self._folders, self._options = list(folders), options
-        self._make, self._settings, self._show, self._stop = make, settings, show, stop
+        self._make, self._settings, self._stop = make, settings, stop
+        self._face = show
+        self._ledger_told = False
         self._model = ""
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ready: list[_Item] = []
@@ -127,6 +130,7 @@ class Watcher:
     def run(self) -> Summary:
         """Watch; returns when told to stop, or with `once` when all is done."""
         for folder in self._folders:
+            folder.ledger.patience = self._wait_for_ledger
             folder.ledger.start_over()
             if folder.ledger.warning:
                 self._show(Notice("ledger_damaged", folder.ledger.warning, folder.ledger.path))
@@ -188,7 +192,8 @@ class Watcher:
         if not self._options.once:
             return False
         if self._pause.kind:
-            self._code = self._code or OutputError.exit_code
+            unwritable = self._pause.folder is not None
+            self._code = self._code or (OutputError.exit_code if unwritable else 1)
             return not self._in_hand
         busy = self._ready or self._in_hand or self._to_verify or self._verifying
         return (
@@ -204,6 +209,18 @@ class Watcher:
             self._worked = time.monotonic()
         elif self._worker and time.monotonic() - self._worked > self._options.idle:
             self._worker.stop()
+
+    def _show(self, event: Event) -> None:
+        """Tell the user; if nobody can be told any more, the ledger still knows."""
+        with contextlib.suppress(OSError, OutputError):
+            self._face(event)
+
+    def _wait_for_ledger(self, reason: str) -> bool:
+        """The ledger cannot be written: nothing may be done that could not be written down."""
+        if not self._ledger_told:
+            self._ledger_told = True
+            self._show(Notice("ledger", f"the ledger cannot be written, waiting: {reason}"))
+        return not self._stop.wait(LEDGER_SECONDS)
 
     # -- what comes in ---------------------------------------------------------------------------
 

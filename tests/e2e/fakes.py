@@ -96,14 +96,14 @@ class SlowEngine(GatedEngine):
 
 
 class PoisonedEngine(SlowEngine):
-    """Is killed by tiles of a height, as by a system that is out of memory."""
+    """Is killed by tiles over a side, as by a system that is out of memory."""
 
-    def __init__(self, seconds: float, height: int) -> None:
+    def __init__(self, seconds: float, side: int) -> None:
         super().__init__(seconds)
-        self.height = height
+        self.side = side
 
     def noise(self, tiles: list[Float]) -> list[Half]:
-        if tiles[0].shape[0] == self.height:
+        if max(tiles[0].shape[:2]) > self.side:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().noise(tiles)
 

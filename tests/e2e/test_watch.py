@@ -215,10 +215,10 @@ def test_the_second_signal_aborts(watching: Watching) -> None:
 
 
 def test_a_photo_that_kills_the_worker_costs_one_photo(watching: Watching) -> None:
-    watch = watching(FAKE_ENGINE_POISON="80")
+    watch = watching(FAKE_ENGINE_POISON="300")
     for number in range(5):
         watch.drop(f"a{number}.jpg", number)
-    watch.drop("poison.jpg", height=80)
+    watch.drop("poison.jpg", height=400)
     for number in range(5):
         watch.drop(f"z{number}.jpg", number)
     watch.wait_for(*(f"{letter}{number}.jpg" for letter in "az" for number in range(5)))
