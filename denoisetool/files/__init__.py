@@ -13,6 +13,7 @@ Nothing here knows a picture format: what a file holds is asked through two call
 """
 
 from denoisetool.files.atomic import (
+    STALE_SECONDS,
     atomic_write,
     clean_leftovers,
     free_bytes,
@@ -44,6 +45,7 @@ from denoisetool.files.template import Template
 __all__ = [
     "HEAD_BYTES",
     "PHOTO_SUFFIXES",
+    "STALE_SECONDS",
     "Destination",
     "Found",
     "Identity",

@@ -4,7 +4,9 @@ observe.py   hints from the system; whether they still come
 scan.py      looking through a folder
 scout.py     finds what arrives and waits until it is complete (a thread)
 worker.py    does the photos (a process)
-finish.py    what comes after: originals moved away, a command run (a thread)
+after.py     what comes after a photo, in which order
+finish.py    the steps of it: originals moved away, a command run (a thread)
+pause.py     times in which nothing can be begun
 watcher.py   the loop between them, which keeps the books
 ledger.py    the books: every photo ever seen, and what became of it
 folder.py    one watched folder, and the options of a watch

@@ -53,13 +53,11 @@ class Finisher:
     def __init__(self, stepped: Stepped) -> None:
         self._stepped = stepped
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-        self.waiting = 0
         self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
         self._thread.start()
 
     def take(self, step: Step) -> None:
         """Take a step when those before it are over."""
-        self.waiting += 1
         self._steps.put(step)
 
     def stop(self, seconds: float) -> None:

@@ -266,6 +266,12 @@ class Ledger:
         """One of the steps after a photo was done is to be taken once more."""
         self._write("UPDATE photos SET after = ? WHERE id = ?", step, number)
 
+    def recent_targets(self, since: float) -> list[Path]:
+        """Folders that outputs of photos begun since then (Unix time) went to."""
+        query = "SELECT DISTINCT target FROM photos WHERE started > ? AND target IS NOT NULL"
+        found = self._use(lambda c: c.execute(query, (since,)).fetchall())
+        return list(dict.fromkeys(_path(target).parent for (target,) in found))
+
     def start_over(self) -> None:
         """What a watcher that was killed had in hand waits again."""
         self._write("UPDATE photos SET state = 'waiting' WHERE state = 'working'")

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,10 +20,12 @@ from pathlib import Path
 from denoisetool import files
 from denoisetool.errors import DeviceError, DiskFull, ModelError, OutputError, UnreadablePhoto
 from denoisetool.events import Event, Notice, Outcome, Summary
-from denoisetool.watch import finish
+from denoisetool.watch.after import After
+from denoisetool.watch.finish import COMMAND_SECONDS
 from denoisetool.watch.folder import Folder, Options
 from denoisetool.watch.ledger import Row, Stamp
 from denoisetool.watch.observe import identity
+from denoisetool.watch.pause import Pause, takes
 from denoisetool.watch.scan import Sighting
 from denoisetool.watch.scout import Scout
 from denoisetool.watch.worker import Make, Said, Task, Worker
@@ -34,8 +34,10 @@ IN_HAND = 8
 """Photos the worker has been given at once; how many of them are in memory is its own affair."""
 TICK_SECONDS = 0.5
 LEDGER_SECONDS = 2.0
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between two tries where nothing can be written or the model cannot be loaded."""
+TIDY_SECONDS = 2.0
+"""Without work before leftovers are removed: by then the processes that left them are gone."""
+LEAVE_SECONDS = 5.0
+"""For what comes after photos, when told to stop; the next run does the rest."""
 _TRIES = 2
 _UNWELL = 60.0
 _MODEL_CODES = {each.__name__: each.exit_code for each in (ModelError, DeviceError)}
@@ -50,22 +52,6 @@ class _Item:
     sighting: Sighting
     number: int = 0
     target: Path | None = None
-
-
-@dataclass(slots=True)
-class _Pause:
-    """Why nothing is begun at the moment, and until when."""
-
-    kind: str = ""
-    until: float = 0.0
-    seconds: float = 0.0
-    folder: Path | None = None
-    size: int = 0
-
-    def lengthen(self) -> None:
-        """Wait, twice as long as the last time."""
-        self.seconds = min(max(self.seconds * 2, FIRST_PAUSE), LONGEST_PAUSE)
-        self.until = time.monotonic() + self.seconds
 
 
 @dataclass(slots=True)
@@ -98,18 +84,17 @@ class Watcher:
         self._folders, self._options = list(folders), options
         self._make, self._settings, self._stop = make, settings, stop
         self._face = show
+        self._untidy: set[Path] = set()
         self._ledger_told = False
         self._model = ""
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ready: list[_Item] = []
         self._in_hand: dict[int, _Item] = {}
-        self._to_verify: deque[tuple[Folder, Row]] = deque()
-        self._verifying: dict[int, tuple[Folder, Row]] = {}
         self._worker: Worker | None = None
         self._said_hello = False
         self._careful = 0
         self._deaths: dict[tuple[Path, Path], int] = {}
-        self._pause = _Pause()
+        self._pause = Pause()
         self._turns = 0
         self._numbers = 0
         self._ticked = self._worked = time.monotonic()
@@ -119,23 +104,23 @@ class Watcher:
             self._folders, options,
             ready=lambda folder, sighting: self._post(partial(self._take, folder, sighting)),
             coming=lambda: self._post(self._warm),
-            finish=lambda folder, number: self._post(partial(self._after, folder, number)),
+            finish=lambda folder, number: self._post(partial(self._after.go_on, folder, number)),
             tell=lambda event: self._post(partial(self._told, event)),
             well=lambda: time.monotonic() - self._ticked < _UNWELL,
         )  # fmt: skip
-        self._finisher = finish.Finisher(
-            lambda step, moved, problem: self._post(partial(self._finished, step, moved, problem))
-        )
+        self._after = After(options, self._show, self._post)
 
     def run(self) -> Summary:
         """Watch; returns when told to stop, or with `once` when all is done."""
         for folder in self._folders:
             folder.ledger.patience = self._wait_for_ledger
+            since = time.time() - files.STALE_SECONDS
+            self._untidy.update(folder.ledger.recent_targets(since))
             folder.ledger.start_over()
             if folder.ledger.warning:
                 self._show(Notice("ledger_damaged", folder.ledger.warning, folder.ledger.path))
             for row in folder.ledger.unfinished():
-                self._after(folder, row.id)
+                self._after.go_on(folder, row.id)
         self._scout.start()
         try:
             while not self._stop.is_set() and not self._over():
@@ -146,7 +131,7 @@ class Watcher:
             raise
         finally:
             self._scout.stop()
-            self._finisher.stop(finish.COMMAND_SECONDS if self._options.once else 5.0)
+            self._after.stop(COMMAND_SECONDS if self._options.once else LEAVE_SECONDS)
             self._drain()
             for item in (*self._in_hand.values(), *self._ready):
                 if item.number:
@@ -195,19 +180,18 @@ class Watcher:
             unwritable = self._pause.folder is not None
             self._code = self._code or (OutputError.exit_code if unwritable else 1)
             return not self._in_hand
-        busy = self._ready or self._in_hand or self._to_verify or self._verifying
-        return (
-            self._scout.settled
-            and not busy
-            and not self._finisher.waiting
-            and (self._inbox.empty())
-        )
+        busy = self._ready or self._in_hand or self._after.busy
+        return self._scout.settled and not busy and self._inbox.empty()
 
     def _rest(self) -> None:
-        """Without work for long enough, let the model go, and with it all its memory."""
-        if self._ready or self._in_hand or self._verifying:
+        """Without work: tidy up, and after a while let the model go, with all its memory."""
+        if self._ready or self._in_hand or self._after.busy:
             self._worked = time.monotonic()
-        elif self._worker and time.monotonic() - self._worked > self._options.idle:
+            return
+        idle = time.monotonic() - self._worked
+        while self._untidy and idle > TIDY_SECONDS:
+            files.clean_leftovers(self._untidy.pop())
+        if self._worker and idle > self._options.idle:
             self._worker.stop()
 
     def _show(self, event: Event) -> None:
@@ -244,19 +228,20 @@ class Watcher:
 
     def _dispatch(self) -> None:
         """Give the worker as much as it should have."""
-        if self._pause.kind and not self._pause_is_over():
+        kind, folder = self._pause.kind, self._pause.folder
+        if not self._pause.over():
             return
+        if kind and folder is not None:
+            self._show(Notice("output_back", "writing again", folder))
         most = 1 if self._careful or self._pause.seconds else IN_HAND
         while self._ready and len(self._in_hand) < most:
             self._send(self._ready.pop(0))
-        while self._to_verify and len(self._verifying) < IN_HAND:
-            folder, row = self._to_verify.popleft()
-            assert row.target is not None
-            self._numbers += 1
-            self._verifying[self._numbers] = (folder, row)
-            self._begin_worker().send(
-                Task("verify", self._numbers, folder.root / row.path, row.target)
-            )
+        for task in self._after.tasks(self._number):
+            self._begin_worker().send(task)
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
 
     def _send(self, item: _Item) -> None:
         """One photo to the worker, if it is still there and has a place to go to."""
@@ -284,6 +269,7 @@ class Watcher:
             self._failed(item, row, outcome)
             return
         assert target is not None
+        self._untidy.add(target.parent)
         folder.ledger.begin(row.id, stamp, target, files.target_key(target))
         self._numbers += 1
         item.number, item.target = row.id, target
@@ -336,7 +322,7 @@ class Watcher:
             self._model = said.start.model
             self._show(said.start)
         elif said.kind == "verified":
-            self._verified(said)
+            self._after.verified(said.number, said.text)
         elif said.kind == "outcome" and said.outcome is not None:
             item = self._in_hand.pop(said.number, None)
             if item is not None:
@@ -354,7 +340,7 @@ class Watcher:
         if outcome.status == "failed":
             self._try_again_or_fail(item, row, outcome)
             return
-        self._pause.seconds = 0.0
+        self._pause.forget()
         steps = self._options.steps if outcome.target is not None else frozenset()
         folder.ledger.done(
             row.id, outcome.digest, reason=outcome.reason, megapixels=outcome.megapixels,
@@ -369,13 +355,14 @@ class Watcher:
         self._show(outcome)
         self._let_go(item)
         if steps:
-            self._after(folder, row.id)
+            self._after.go_on(folder, row.id)
 
     def _try_again_or_fail(self, item: _Item, row: Row, outcome: Outcome) -> None:
         """A failure may be the disk's, the writer's who is not done yet, or the photo's own."""
         folder, path = item.folder, item.sighting.path
         if outcome.error in (DiskFull.__name__, OutputError.__name__):
-            if outcome.error == DiskFull.__name__ or not self._writable(item):
+            size = item.sighting.stamp.size
+            if outcome.error == DiskFull.__name__ or not takes(folder.output, size):
                 self._hold(item, outcome)
                 return
         elif outcome.error == MemoryError.__name__ and self._count(item) < _TRIES:
@@ -429,42 +416,22 @@ class Watcher:
 
     # -- pauses: nothing can be written, or no model can be loaded -------------------------------
 
-    def _writable(self, item: _Item) -> bool:
-        """Whether the output folder takes anything at all."""
-        return _takes(item.folder.output, item.sighting.stamp.size)
-
     def _hold(self, item: _Item, outcome: Outcome) -> None:
         """Nothing can be written: wait, with everything, until it can."""
         self._put_back(item)
         if not self._pause.kind:
-            full = outcome.error == DiskFull.__name__
-            kind = "disk_full" if full else "output_gone"
-            self._pause.kind, self._pause.folder = kind, item.folder.output
-            self._pause.size = item.sighting.stamp.size
+            kind = "disk_full" if outcome.error == DiskFull.__name__ else "output_gone"
+            folder = item.folder.output
             text = f"{outcome.reason}; waiting until it can be written"
-            self._show(Notice(kind, text, item.folder.output))
-            self._pause.lengthen()
+            self._show(Notice(kind, text, folder))
+            self._pause.begin(kind, folder, item.sighting.stamp.size)
 
     def _broken(self, said: Said) -> None:
         """The model cannot be loaded: wait, with everything, until it can."""
         self._code = _MODEL_CODES.get(said.error, 1) if self._options.once else 0
-        if self._pause.kind != "model":
+        if not self._pause.seconds:
             self._show(Notice("model", f"{said.text}; waiting until it can be used"))
-        self._pause.kind, self._pause.folder = "model", None
-        self._pause.lengthen()
-
-    def _pause_is_over(self) -> bool:
-        """Whether work can go on; looks again when it is time to."""
-        if time.monotonic() < self._pause.until:
-            return False
-        folder = self._pause.folder
-        if folder is not None and not _takes(folder, self._pause.size):
-            self._pause.lengthen()
-            return False
-        if folder is not None:
-            self._show(Notice("output_back", "writing again", folder))
-        self._pause.kind = ""
-        return True
+        self._pause.begin("model")
 
     # -- the worker's end ------------------------------------------------------------------------
 
@@ -473,8 +440,7 @@ class Watcher:
         self._worker = None
         items = list(self._in_hand.values())
         self._in_hand.clear()
-        self._to_verify.extendleft(self._verifying.values())
-        self._verifying.clear()
+        self._after.worker_ended()
         if not cause:
             for item in items:
                 self._put_back(item)
@@ -482,8 +448,7 @@ class Watcher:
         self._show(Notice("worker_died", f"the worker was lost ({cause}); begun anew"))
         self._careful = max(self._careful, len(items))
         if not self._said_hello:
-            self._pause.kind, self._pause.folder = "worker", None
-            self._pause.lengthen()
+            self._pause.begin("worker")
         blamed = items[0] if len(items) == 1 and self._said_hello else None
         for item in items:
             if item is blamed and self._count(item) >= _TRIES:
@@ -510,74 +475,3 @@ class Watcher:
             for item in self._in_hand.values():
                 if item.target is not None:
                     files.clean_leftovers(item.target.parent)
-
-    # -- after a photo ---------------------------------------------------------------------------
-
-    def _after(self, folder: Folder, number: int) -> None:
-        """The next step that is still to come for a photo that is done."""
-        row = folder.ledger.row(number)
-        if row.target is None or not row.after:
-            return
-        if "move" in row.after:
-            if self._options.archive or self._options.trash:
-                self._to_verify.append((folder, row))
-                return
-            folder.ledger.took_step(number, "move")  # not asked for any more
-        if "tell" in row.after:
-            source = row.moved or folder.root / row.path
-            work = partial(_tell, self._options.on_done, source, row.target)
-            self._finisher.take(finish.Step((folder, number), "tell", work))
-
-    def _verified(self, said: Said) -> None:
-        folder, row = self._verifying.pop(said.number)
-        if said.text:
-            self._stepped(finish.Step((folder, row.id), "move", lambda: None), None, said.text)
-            return
-        work = partial(self._move, folder, row)
-        self._finisher.take(finish.Step((folder, row.id), "move", work))
-
-    def _move(self, folder: Folder, row: Row) -> Path | None:
-        """Move an original away, once its output was verified."""
-        source = folder.root / row.path
-        if not os.path.lexists(source):
-            return None
-        if self._options.archive is not None:
-            return finish.archive(source, row.digest or "", self._options.archive / row.path)
-        finish.trash(source, row.digest or "")
-        return source
-
-    def _finished(self, step: finish.Step, moved: Path | None, problem: str) -> None:
-        self._finisher.waiting -= 1
-        self._stepped(step, moved, problem)
-
-    def _stepped(self, step: finish.Step, moved: Path | None, problem: str) -> None:
-        """A step is over; what went wrong with it is told, and the photo stays done."""
-        folder, number = step.key
-        row = folder.ledger.row(number)
-        if problem:
-            kind = "not_moved" if step.name == "move" else "on_done_failed"
-            self._show(Notice(kind, problem, folder.root / row.path))
-        folder.ledger.took_step(number, step.name, moved)
-        self._after(folder, number)
-
-
-def _tell(command: Sequence[str], source: Path, output: Path) -> None:
-    if command:
-        finish.run(command, source, output)
-
-
-def _takes(folder: Path, size: int) -> bool:
-    """Whether a folder, or the nearest one that is there, takes a file of such a size."""
-    place = folder
-    while not place.is_dir() and place != place.parent:
-        place = place.parent
-    try:
-        with tempfile.TemporaryFile(dir=place) as file:
-            left = 2 * size + 16_384
-            while left > 0:
-                left -= file.write(b"\1" * min(left, 1 << 20))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        return False
-    return True

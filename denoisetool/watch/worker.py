@@ -179,7 +179,6 @@ class _Server:
         self._connection, self._tasks, self._stop, self._index = connection, tasks, stop, index
         self._pipeline = make(index, lambda start: self._say(Said("start", start=start)))
         self._numbers: deque[int] = deque()
-        self._cleaned: set[Path] = set()
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -221,9 +220,6 @@ class _Server:
     def _judge(self, task: Task) -> Job | Outcome:
         """The job behind a task, or what to say if there is nothing to do."""
         source, target = task.source, task.target
-        if target.parent not in self._cleaned:
-            self._cleaned.add(target.parent)
-            files.clean_leftovers(target.parent)
         if self._index.made(source):
             return _skipped(source, None, "an output of this program")
         job = Job(source, target, task.format)

@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,7 @@ class Soak:
         for thread in sidelines:
             thread.join()
         self.settle_down()
+        wait_until(lambda: not processes.leftovers(self.out), 30)
         settling = time.monotonic() - started - writing
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(self.limit)
@@ -495,6 +497,13 @@ class Soak:
             "kills": dict(self.kills), "outputs_checked_meanwhile": self.checked,
             "notices": dict(Counter(e["kind"] for e in events if e["event"] == "notice")),
         }  # fmt: skip
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is so, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

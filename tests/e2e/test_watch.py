@@ -176,7 +176,7 @@ def test_killed_at_any_moment(seed: int, watching: Watching) -> None:
     assert (found["done"], found["failed"], found["waiting"]) == (40, 0, 0)
     assert marks(done) == marked
     whole(processes.finished(watch.out))
-    assert not processes.leftovers(watch.out)
+    watch.wait(lambda: not processes.leftovers(watch.out))
     told = [event["source"] for event in watch.events("photo") if event["status"] == "done"]
     assert len(told) == len(set(told)), "done twice"
     watch.stop()
