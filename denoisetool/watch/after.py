@@ -44,6 +44,11 @@ class After:
         )
 
     @property
+    def to_verify(self) -> bool:
+        """Whether the worker has something to verify."""
+        return bool(self._to_verify)
+
+    @property
     def busy(self) -> bool:
         """Whether a step is waiting or under way."""
         return bool(self._to_verify or self._verifying or self._taken)

@@ -323,6 +323,15 @@ class Ledger:
         key = os.fsencode(path)
         return self._use(lambda c: c.execute(query, (target_key, key)).fetchone() is not None)
 
+    def made_before(self, path: Path, target: Path) -> bool:
+        """Whether an earlier content of this name was done, and its result went to `target`."""
+        query = (
+            "SELECT 1 FROM photos WHERE path = ? AND target = ? AND state = 'done'"
+            " AND NOT current AND moved IS NULL LIMIT 1"
+        )
+        values = os.fsencode(path), os.fsencode(target)
+        return self._use(lambda c: c.execute(query, values).fetchone() is not None)
+
     # -- the watcher ---------------------------------------------------------------------------
 
     def note(self, **values: object) -> None:

@@ -18,7 +18,15 @@ from functools import partial
 from pathlib import Path
 
 from denoisetool import files
-from denoisetool.errors import DeviceError, DiskFull, ModelError, OutputError, UnreadablePhoto
+from denoisetool.errors import (
+    DenoiseError,
+    DeviceError,
+    DiskFull,
+    ModelError,
+    OutputError,
+    UnreadablePhoto,
+    explain,
+)
 from denoisetool.events import Event, Notice, Outcome, Summary
 from denoisetool.watch.after import After
 from denoisetool.watch.finish import COMMAND_SECONDS
@@ -157,7 +165,7 @@ class Watcher:
     def _tick(self) -> None:
         self._ticked = time.monotonic()
         try:
-            self._inbox.get(timeout=TICK_SECONDS)()
+            self._safely(self._inbox.get(timeout=TICK_SECONDS))
             self._drain()
         except queue.Empty:
             pass
@@ -170,7 +178,16 @@ class Watcher:
     def _drain(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                self._inbox.get_nowait()()
+                self._safely(self._inbox.get_nowait())
+
+    def _safely(self, work: Callable[[], None]) -> None:
+        """A fault of ours costs the photo it happened with, until the next start."""
+        try:
+            work()
+        except DenoiseError:  # the ledger cannot be used, and nobody wants to wait for it
+            raise
+        except Exception as error:  # noqa: BLE001 - the watch goes on
+            self._show(Notice("trouble", explain(error)[0]))
 
     def _over(self) -> bool:
         """With `once`: whether all that can be done is."""
@@ -222,7 +239,9 @@ class Watcher:
         """A photo was seen: load the model while it is waited for."""
         self._worked = time.monotonic()
         if self._worker is None and not self._pause.kind:
-            self._begin_worker().send(Task("warm"))
+            worker = self._begin_worker()
+            if worker is not None:
+                worker.send(Task("warm"))
 
     # -- what goes out ---------------------------------------------------------------------------
 
@@ -233,17 +252,20 @@ class Watcher:
             return
         if kind and folder is not None:
             self._show(Notice("output_back", "writing again", folder))
+        worker = self._begin_worker() if self._ready or self._after.to_verify else None
+        if worker is None:
+            return
         most = 1 if self._careful or self._pause.seconds else IN_HAND
         while self._ready and len(self._in_hand) < most:
-            self._send(self._ready.pop(0))
+            self._safely(partial(self._send, worker, self._ready.pop(0)))
         for task in self._after.tasks(self._number):
-            self._begin_worker().send(task)
+            worker.send(task)
 
     def _number(self) -> int:
         self._numbers += 1
         return self._numbers
 
-    def _send(self, item: _Item) -> None:
+    def _send(self, worker: Worker, item: _Item) -> None:
         """One photo to the worker, if it is still there and has a place to go to."""
         folder, path = item.folder, item.sighting.path
         relative = folder.relative(path)
@@ -256,27 +278,24 @@ class Watcher:
         except OSError:
             self._missing(item, row)
             return
-        again = row.target is not None and not row.moved
-        if again:
-            assert row.target is not None
-            target: Path | None = row.target
-            problem: Exception | None = None
-        else:
-            target, problem = self._plan(item, relative)
-        if problem is not None:
-            outcome = Outcome(path, target, "failed")
+        target, problem = self._plan(item, relative)
+        if target is None:
+            assert problem is not None
+            outcome = Outcome(path, None, "failed")
             outcome.fail(problem)
             self._failed(item, row, outcome)
             return
-        assert target is not None
+        # New content goes to where the old went, also if the name had to give way then.
+        own = row.target is not None and folder.ledger.made_before(relative, row.target)
+        if own and row.target is not None and _alike(row.target, target):
+            target = row.target
         self._untidy.add(target.parent)
         folder.ledger.begin(row.id, stamp, target, files.target_key(target))
-        self._numbers += 1
         item.number, item.target = row.id, target
-        self._in_hand[self._numbers] = item
-        options = self._options
-        self._begin_worker().send(
-            Task("do", self._numbers, path, target, options.format, own=again,
+        number, options = self._number(), self._options
+        self._in_hand[number] = item
+        worker.send(
+            Task("do", number, path, target, options.format, own=own,
                  overwrite=options.overwrite, skip_existing=options.skip_existing)
         )  # fmt: skip
 
@@ -299,15 +318,20 @@ class Watcher:
             return None, plan.problems[0].error
         return plan.outputs[0].target.absolute(), None
 
-    def _begin_worker(self) -> Worker:
+    def _begin_worker(self) -> Worker | None:
+        """The worker; None, and a pause, if the system has no room for a process."""
         if self._worker is None:
             locks = [folder.ledger.path.with_suffix(".work") for folder in self._folders]
             self._said_hello = False
-            self._worker = Worker(
-                self._make,
-                locks,
-                lambda worker, said: self._post(partial(self._heard, worker, said)),
-            )
+            try:
+                self._worker = Worker(
+                    self._make, locks,
+                    lambda worker, said: self._post(partial(self._heard, worker, said)),
+                )  # fmt: skip
+            except OSError as error:
+                text = f"the worker cannot be started: {error.strerror or error}; tried again soon"
+                self._show(Notice("worker_died", text))
+                self._pause.begin("worker")
         return self._worker
 
     # -- what the worker says --------------------------------------------------------------------
@@ -466,7 +490,7 @@ class Watcher:
         self._worker.stop()
         while self._worker is not None:
             with contextlib.suppress(queue.Empty):
-                self._inbox.get(timeout=TICK_SECONDS)()
+                self._safely(self._inbox.get(timeout=TICK_SECONDS))
 
     def _abort(self) -> None:
         """End the worker at once, and remove what it had not finished."""
@@ -475,3 +499,9 @@ class Watcher:
             for item in self._in_hand.values():
                 if item.target is not None:
                     files.clean_leftovers(item.target.parent)
+
+
+def _alike(one: Path, other: Path) -> bool:
+    """Whether two targets differ only in what was added where a name had to give way."""
+    suffixes = (files.split_suffix(path.name)[1] for path in (one, other))
+    return one.parent == other.parent and len(set(suffixes)) == 1

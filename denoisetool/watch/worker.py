@@ -153,6 +153,7 @@ def serve(connection: Connection, make: Make, locks: Sequence[Path]) -> None:
         for lock in sorted(locks):
             held.enter_context(filelock.FileLock(lock))
         _Server(connection, tasks, stop, index, make).run()
+        index.prune()
 
 
 def _read(

@@ -445,3 +445,34 @@ def test_with_the_real_model(tmp_path: Path) -> None:
     events = [json.loads(line) for line in ran.stdout.splitlines()]
     assert [event["event"] for event in events] == ["start", "photo", "summary"]
     assert pictures.upright(out / "a.jpg").shape == (120, 160, 3)
+
+
+def test_a_result_of_other_settings_is_not_replaced_unasked(watching: Watching) -> None:
+    """Not at the first try, not after a kill, and not by --retry-failed."""
+    watch = watching()
+    watch.stop()
+    watch.drop("a.jpg")
+    made = subprocess.run(
+        [sys.executable, *processes.fake(), str(watch.inbox), "-o", str(watch.out), "-q",
+         "--strength", "0.5"],
+        cwd=processes.ROOT, env=processes.environment(watch.home), timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0
+    before = marks(processes.finished(watch.out))
+    for words in ([], ["--retry-failed"]):
+        assert watch.ask("-o", watch.out, "--once", *words).returncode == 1
+        assert watch.status()["failed"] == 1
+        assert marks(processes.finished(watch.out)) == before
+    assert watch.ask("-o", watch.out, "--once", "--retry-failed", "--overwrite").returncode == 0
+    assert marks(processes.finished(watch.out)) != before
+
+
+def test_another_output_folder_for_what_comes_later(watching: Watching, tmp_path: Path) -> None:
+    watch = watching()
+    watch.drop("a.jpg", 1)
+    watch.wait_for("a.jpg")
+    watch.stop()
+    watch.drop("a.jpg", 2)
+    assert watch.ask("-o", tmp_path / "other", "--once").returncode == 0
+    assert (tmp_path / "other" / "a.jpg").is_file()
+    assert watch.status()["done"] == 2
