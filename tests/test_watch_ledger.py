@@ -174,3 +174,35 @@ def test_each_folder_has_a_ledger_by_its_real_name(tmp_path: Path, home: Path) -
     assert ledger_path(tmp_path / "inbox") == ledger_path(tmp_path / "link")
     assert ledger_path(tmp_path / "inbox") != ledger_path(tmp_path / "other" / "inbox")
     assert home in ledger_path(tmp_path).parents
+
+
+def test_a_full_disk_under_the_ledger_is_waited_for(ledger: Ledger) -> None:
+    connection = ledger._connection
+    used = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {used}")
+    many = [(Path(f"{'x' * 200}{number}.jpg"), OLD) for number in range(500)]
+    told: list[str] = []
+
+    def patience(reason: str) -> bool:
+        told.append(reason)
+        connection.execute("PRAGMA max_page_count = 100000")
+        return True
+
+    ledger.patience = patience
+    ledger.arrive(many)
+    assert ledger.counts().waiting == 500
+    assert "full" in told[0]
+    connection.execute("PRAGMA max_page_count = 1")
+    ledger.patience = lambda _: False
+    with pytest.raises(OutputError, match="full"):
+        ledger.arrive([(Path(f"{'y' * 200}{number}.jpg"), OLD) for number in range(500)])
+
+
+def test_what_was_made_of_earlier_content(ledger: Ledger) -> None:
+    target = Path("/out/x.jpg")
+    found = begin(ledger, A)
+    assert not ledger.made_before(A, target), "begun is not made"
+    finish(ledger, found)
+    ledger.arrive([(A, NEW)])
+    assert ledger.made_before(A, target)
+    assert not ledger.made_before(B, target)

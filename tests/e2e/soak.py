@@ -91,12 +91,17 @@ class Soak:
         burst: how many small files come at once, now and then.
         writers: how many write at the same time.
         kill_every: seconds between two kills, on average.
+        seed: of everything that is left to chance.
+        limit: seconds to wait for anything in the end.
+        words: more options for the watch.
     """
 
     def __init__(
         self, place: Path, seconds: float, *, burst: int, writers: int = 3,
         kill_every: float = 10.0, seed: int = 0, limit: float = 300.0,
+        words: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
+        self.words = words
         self.place, self.seconds, self.burst, self.limit = place, seconds, burst, limit
         self.writers, self.kill_every, self.seed = writers, kill_every, seed
         self.inbox, self.out, self.home = place / "inbox", place / "out", place / "home"
@@ -120,7 +125,8 @@ class Soak:
         with self.log.open("ab") as log, self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "error", *processes.fake(), "watch", self.inbox,
-                 "-o", self.out, "--settle", str(SETTLE), "--json", "--unload-after", "3"],
+                 "-o", self.out, "--settle", str(SETTLE), "--json", "--unload-after", "3",
+                 *self.words],
                 stdout=log, stderr=errors, cwd=processes.ROOT,
                 env=processes.environment(self.home, OMP_NUM_THREADS="1"),
             )  # fmt: skip

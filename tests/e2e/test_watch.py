@@ -476,3 +476,30 @@ def test_another_output_folder_for_what_comes_later(watching: Watching, tmp_path
     assert watch.ask("-o", tmp_path / "other", "--once").returncode == 0
     assert (tmp_path / "other" / "a.jpg").is_file()
     assert watch.status()["done"] == 2
+
+
+def test_a_model_that_cannot_be_loaded_is_waited_for(watching: Watching, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    watch = watching(FAKE_ENGINE_BROKEN=str(broken))
+    watch.drop("a.jpg")
+    watch.wait(lambda: "model" in watch.notices())
+    found = watch.status()
+    assert (found["failed"], found["waiting"]) == (0, 1)
+    broken.unlink()
+    watch.wait_for("a.jpg")
+    assert watch.notices().count("model") == 1
+    watch.stop()
+
+
+def test_an_output_folder_that_cannot_be_written_is_waited_for(watching: Watching) -> None:
+    watch = watching()
+    watch.out.write_text("a file where the folder should be")
+    watch.drop("a.jpg")
+    watch.wait(lambda: watch.status()["failed"] + len(watch.notices()) > 0)
+    watch.out.unlink()
+    if watch.status()["failed"]:
+        assert watch.ask("--retry-failed").returncode == 0
+    watch.wait_for("a.jpg")
+    watch.wait(lambda: watch.status()["done"] == 1)
+    watch.stop()

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.soak import Soak
 
 
-def test_nothing_missed_nothing_twice_nothing_half_written(tmp_path: Path) -> None:
-    report = Soak(tmp_path, 15.0, burst=300, kill_every=3.0).run()
+@pytest.mark.parametrize("words", [(), ("--poll", "0.5")], ids=["events", "polling"])
+def test_nothing_missed_nothing_twice_nothing_half_written(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    report = Soak(tmp_path, 12.0, burst=300, kill_every=3.0, words=words).run()
     assert report["wrong"] == []
     assert sum(report["kills"].values()) >= 1, report
     assert report["ledger"]["done"] >= 600, report
