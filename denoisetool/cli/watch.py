@@ -20,7 +20,6 @@ from denoisetool.settings import Settings, resolve
 if TYPE_CHECKING:
     from denoisetool import files
     from denoisetool.cli.console import Console
-    from denoisetool.events import Start
     from denoisetool.pipeline import Pipeline
     from denoisetool.watch import Options
 
@@ -201,7 +200,7 @@ def _watch(
     """Watch until told to stop; the exit code."""
     from denoisetool.cli.interrupts import interruptible
     from denoisetool.session import Session
-    from denoisetool.watch import Folder, Ledger, Watcher, held, ledger_path
+    from denoisetool.watch import Folder, Ledger, Watcher, destination, held, ledger_path
 
     if retry_failed and (done := _retry_running(roots, console)) is not None:
         return done
@@ -215,8 +214,6 @@ def _watch(
     with contextlib.ExitStack() as stack:
         watched = []
         for root in roots:
-            from denoisetool.watch.folder import destination
-
             place = destination(root, where, how)
             stack.enter_context(held(root, place.folder or place.exclude[0]))
             ledger = stack.enter_context(Ledger(ledger_path(root)))

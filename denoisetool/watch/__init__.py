@@ -14,7 +14,7 @@ lock.py      one watcher per folder; its signs of life; how it stands
 service.py   having the system run it for good
 """
 
-from denoisetool.watch.folder import Folder, Options
+from denoisetool.watch.folder import Folder, Options, destination
 from denoisetool.watch.ledger import Ledger, ledger_path
 from denoisetool.watch.lock import ask_to_look, held, is_held, status
 from denoisetool.watch.watcher import Watcher
@@ -25,6 +25,7 @@ __all__ = [
     "Options",
     "Watcher",
     "ask_to_look",
+    "destination",
     "held",
     "is_held",
     "ledger_path",

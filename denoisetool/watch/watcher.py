@@ -446,7 +446,8 @@ class Watcher:
         if not self._pause.kind:
             kind = "disk_full" if outcome.error == DiskFull.__name__ else "output_gone"
             folder = item.folder.output
-            text = f"{outcome.reason}; waiting until it can be written"
+            what = outcome.reason.partition(" (")[0]  # without the advice to run it again
+            text = f"{what}; waiting until it can be written"
             self._show(Notice(kind, text, folder))
             self._pause.begin(kind, folder, item.sighting.stamp.size)
 
