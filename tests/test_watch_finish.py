@@ -79,7 +79,7 @@ def test_a_kill_between_link_and_unlink_is_mended(original: Path, tmp_path: Path
 
 def test_an_archive_that_cannot_be_made(original: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match="archive cannot be written"):
         finish.archive(original, digest(DATA).hex(), tmp_path / "file" / "a.jpg")
     assert original.exists()
 

@@ -155,6 +155,9 @@ def _put(source: Path, digest: str, target: Path) -> None:
     """Have the original at `target` too: as a link of it on the same disk, else as a copy."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(target.parent, error) from error
+    try:
         target.hardlink_to(source)
     except FileExistsError as error:
         if _is(source, target):  # a kill came between the link and the end of the old name
