@@ -84,6 +84,7 @@ class Outcome:
         shift: CIEDE2000 between the coarse pictures before and after, mean and p95.
         changed: False when the file was copied as it is, since no pixel changed.
         notes: sentences about what could not be kept or had to be done otherwise.
+        digest: hash of the photo's file content (BLAKE2b, 256 bits, hex), once it was read.
     """
 
     source: Path
@@ -98,6 +99,7 @@ class Outcome:
     shift_p95: float | None = None
     changed: bool = True
     notes: list[str] = field(default_factory=list)
+    digest: str | None = None
 
     def fail(self, error: BaseException) -> None:
         """Turn this into the outcome of a photo that could not be done."""
@@ -130,6 +132,67 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Watching:
+    """A folder is being watched from now on.
+
+    Attributes:
+        folder: it; output: where its results go, None for the neighbour that `folder` names.
+        mode: `events` or `polling`; reason: why polling, if it is that.
+    """
+
+    folder: Path
+    output: Path | None
+    mode: Literal["events", "polling", "once"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something happened to a watch that concerns no single photo, or a step after one.
+
+    Attributes:
+        kind: a stable word, such as `disk_full`, `folder_gone`, `overflow`, `worker_died`.
+        text: a sentence for people; path: the file or folder concerned.
+    """
+
+    kind: str
+    text: str
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStatus:
+    """How a watch stands (`watch DIR --status`). seen = done + failed + waiting.
+
+    Attributes:
+        folder: the watched folder; output: where its results go.
+        alive: whether its watcher runs; pid, host, started: which, and since when (Unix time).
+        heartbeat: seconds since it last said that it is well; None if it never did.
+        gone: photos that were taken away before they were done; they are not among the seen.
+        per_hour: photos finished within the last hour.
+        working: what is in hand, with the seconds since it was begun.
+        failures: path and reason of every photo that cannot be done.
+    """
+
+    folder: Path
+    output: Path | None
+    alive: bool
+    pid: int | None
+    host: str
+    started: float | None
+    heartbeat: float | None
+    mode: str
+    seen: int
+    done: int
+    failed: int
+    waiting: int
+    gone: int
+    per_hour: int
+    working: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """The command failed as a whole."""
 
@@ -140,10 +203,11 @@ class Problem:
     exit_code: int
 
 
-Event = Start | Planned | Forecast | Outcome | Summary | Problem
+Event = Start | Planned | Forecast | Outcome | Summary | Watching | Notice | WatchStatus | Problem
 _NAMES: dict[type, str] = {
     Start: "start", Planned: "planned", Forecast: "forecast", Outcome: "photo",
-    Summary: "summary", Problem: "error",
+    Summary: "summary", Watching: "watching", Notice: "notice", WatchStatus: "status",
+    Problem: "error",
 }  # fmt: skip
 
 

@@ -55,6 +55,7 @@ def test_help_and_its_like_load_nothing_heavy(tmp_path: Path) -> None:
         ["config", "show"],
         ["modles"],
         ["train", "--help"],
+        ["watch", "--help"],
     ):
         assert not loaded_by(*words, home=tmp_path).intersection(HEAVY), words
 
@@ -632,4 +633,4 @@ def test_a_dry_run_of_nothing(tmp_path: Path, cli: Cli) -> None:
 def test_the_default_command_has_no_name() -> None:
     group = application.command()
     names = [name for name in group.commands if name.isprintable()]
-    assert names == ["doctor", "evaluate", "train", "models", "config"]
+    assert names == ["watch", "doctor", "evaluate", "train", "models", "config"]

@@ -8,7 +8,16 @@ import pytest
 
 from denoisetool import errors, events
 from denoisetool.errors import DenoiseError, ModelError, explain
-from denoisetool.events import Forecast, Outcome, Planned, Start, Summary
+from denoisetool.events import (
+    Forecast,
+    Notice,
+    Outcome,
+    Planned,
+    Start,
+    Summary,
+    Watching,
+    WatchStatus,
+)
 
 COMMON = {"v", "event"}
 KEYS = {
@@ -19,11 +28,17 @@ KEYS = {
     },
     "photo": {
         *("source", "target", "status", "reason", "error", "megapixels", "seconds", "noise"),
-        *("shift_mean", "shift_p95", "changed", "notes"),
+        *("shift_mean", "shift_p95", "changed", "notes", "digest"),
     },
     "summary": {
         *("done", "skipped", "failed", "ignored", "megapixels", "seconds", "interrupted"),
         *("exit_code", "left"),
+    },
+    "watching": {"folder", "output", "mode", "reason"},
+    "notice": {"kind", "text", "path"},
+    "status": {
+        *("folder", "output", "alive", "pid", "host", "started", "heartbeat", "mode", "seen"),
+        *("done", "failed", "waiting", "gone", "per_hour", "working", "failures"),
     },
     "error": {"kind", "what", "path", "hint", "exit_code"},
 }
@@ -35,6 +50,26 @@ EXAMPLES: list[events.Event] = [
     Forecast(1, 2, 3, 4.0, 5, None, None),
     Outcome(Path("a"), Path("b"), "done", notes=["one"]),
     Summary(1, 2, 3, 4, 5.0, 6.0),
+    Watching(Path("a"), Path("b"), "polling", "as asked"),
+    Notice("disk_full", "no space is left", Path("a")),
+    WatchStatus(
+        Path("a"),
+        Path("b"),
+        True,
+        1,
+        "here",
+        1.0,
+        2.0,
+        "events",
+        3,
+        2,
+        1,
+        0,
+        0,
+        2,
+        [],
+        [],
+    ),
     events.problem(ModelError("gone", path="m", hint="get it")),
 ]
 

@@ -444,3 +444,12 @@ def test_processes_share_a_new_index_and_a_folder(desk: Desk) -> None:
     verdicts = desk.index.lookup_many([(target, desk.source, "B") for target in made])
     assert verdicts == [Verdict.SAME] * 24
     assert sorted(os.listdir(desk.folder / "out")) == sorted(map(str, range(24)))  # noqa: PTH208
+
+
+def test_an_output_is_known_whatever_it_was_made_of(desk: Desk) -> None:
+    assert not desk.index.made(desk.target)
+    desk.make()
+    assert desk.index.made(desk.target)
+    assert not desk.index.made(desk.source)
+    desk.target.write_bytes(b"changed by others")
+    assert not desk.index.made(desk.target)

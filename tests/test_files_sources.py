@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from denoisetool import errors
-from denoisetool.files import Found, Problem, Skipped, Source, fold, natural_key, split_suffix, walk
+from denoisetool.files import (
+    Found,
+    Problem,
+    Skipped,
+    Source,
+    fold,
+    look,
+    natural_key,
+    split_suffix,
+    walk,
+)
 
 JPEG = b"\xff\xd8\xff" + b"jpeg" * 20
 PNG = b"\x89PNG" + b"png" * 20
@@ -320,3 +330,43 @@ def test_only_the_ending_of_a_picture_is_a_suffix() -> None:
     assert split_suffix("holiday.2024") == ("holiday.2024", "")
     assert split_suffix(".jpg") == (".jpg", "")
     assert split_suffix("raw.CR2") == ("raw", ".CR2")
+
+
+def test_what_is_known_is_not_opened(tmp_path: Path) -> None:
+    old, new = put(tmp_path / "old.jpg"), put(tmp_path / "sub" / "new.jpg")
+    asked: list[Path] = []
+
+    def known(path: Path, status: os.stat_result) -> bool:
+        assert status.st_size == len(JPEG)
+        asked.append(path)
+        return path == old
+
+    items = list(walk([tmp_path], sniff=sniff, unsupported=unsupported, known=known))
+    assert places(items) == ["sub/new.jpg"]
+    assert skipped(items) == {"old.jpg": "known"}
+    assert asked == [old, new]
+
+
+def test_subfolders_can_be_left_out(tmp_path: Path) -> None:
+    put(tmp_path / "a.jpg")
+    put(tmp_path / "sub" / "b.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "sub")
+    items = list(walk([tmp_path], sniff=sniff, unsupported=unsupported, recursive=False))
+    assert places(items) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "b.txt", ".hidden.jpg", "out/made.jpg", "way/made.jpg", ".git/x.jpg", "gone"]
+)
+def test_one_look_says_what_a_walk_says(name: str, tmp_path: Path) -> None:
+    for each in ("a.jpg", ".hidden.jpg", "out/made.jpg", ".git/x.jpg"):
+        put(tmp_path / each)
+    put(tmp_path / "b.txt", b"text")
+    (tmp_path / "way").symlink_to(tmp_path / "out")
+    exclude = [tmp_path / "out"]
+    one = look(tmp_path / name, tmp_path, sniff=sniff, unsupported=unsupported, exclude=exclude)
+    walked = found(tmp_path, exclude=exclude)
+    assert isinstance(one, Source) == (name in places(walked))
+    assert not isinstance(one, Problem)
+    if isinstance(one, Source):
+        assert one in walked

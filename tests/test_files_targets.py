@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from denoisetool.errors import OutputError, OutputExists, UsageError
-from denoisetool.files import Destination, Plan, Source, destination, plan
+from denoisetool.files import Destination, Plan, Source, destination, plan, target_key
 
 WEBP = (".webp",)
 JPEG = (".jpg", ".jpeg")
@@ -337,3 +337,11 @@ def test_twenty_thousand_photos_that_want_one_name_are_planned_quickly() -> None
     start = time.process_time()
     assert len(set(names(*sources, name="{parent}"))) == 20_000
     assert time.process_time() - start < 6.0
+
+
+def test_a_target_of_an_earlier_plan_is_given_way_to() -> None:
+    earlier = {target_key(OUT / "A.jpg"), target_key(OUT / "a (photos).jpg")}
+    made = plan([photo("a.jpg")], Destination(folder=OUT), claimed=earlier.__contains__)
+    assert list(targets(made).values()) == ["a (2).jpg"]
+    free = plan([photo("b.jpg")], Destination(folder=OUT), claimed=earlier.__contains__)
+    assert list(targets(free).values()) == ["b.jpg"]

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from denoisetool import events
 from denoisetool.errors import DenoiseError, OutputError
-from denoisetool.events import Event, Forecast, Outcome, Planned, Start, Summary
+from denoisetool.events import (
+    Event,
+    Forecast,
+    Notice,
+    Outcome,
+    Planned,
+    Start,
+    Summary,
+    Watching,
+    WatchStatus,
+)
 
 if TYPE_CHECKING:
     from denoisetool.pipeline import Job
@@ -119,6 +130,15 @@ class Console:
             print_line(f"{event.action:8}{event.source}{arrow}{reason}")
         elif isinstance(event, Forecast):
             self._show_forecast(event)
+        elif isinstance(event, Watching):
+            how = f", polling: {event.reason}" if event.mode == "polling" else ""
+            self.say(f"watching {event.folder} -> {event.output}{how}")
+        elif isinstance(event, Notice):
+            where = f"{event.path}: " if event.path is not None else ""
+            self._write(f"note: {where}{event.text}")
+        elif isinstance(event, WatchStatus) and not self.as_json:
+            for line in _status_lines(event):
+                print_line(line)
 
     def say(self, text: str) -> None:
         """A sentence for people, unless they want quiet."""
@@ -214,6 +234,27 @@ class Console:
         self.say(line)
         if plan.free_bytes is not None and plan.bytes > plan.free_bytes:
             self._write("warning: that is more than is free")
+
+
+def _status_lines(status: WatchStatus) -> list[str]:
+    """How a watch stands, for people."""
+    if status.alive:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.started or 0))
+        who = f"watched by process {status.pid} on {status.host} since {since} ({status.mode})"
+    else:
+        who = "NOT WATCHED at the moment"
+    lines = [f"{status.folder} -> {status.output}: {who}"]
+    if status.heartbeat is not None:
+        lines.append(f"last sign of life {time_text(status.heartbeat)} ago")
+    lines.append(
+        f"{status.seen} seen = {status.done} done + {status.failed} failed + {status.waiting}"
+        f" waiting; {status.per_hour} done in the last hour"
+    )
+    if status.gone:
+        lines.append(f"{status.gone} more were taken away before they were done")
+    lines += [f"working on {w['path']} for {time_text(w['seconds'])}" for w in status.working]
+    lines += [f"FAILED {f['path']}: {f['reason']}" for f in status.failures]
+    return lines
 
 
 def _tells_its_width() -> bool:

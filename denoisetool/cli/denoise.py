@@ -51,7 +51,7 @@ def denoise(
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing contradict each other")
     if settings.low_priority:
-        _give_way()
+        give_way()
     # numpy and the formats are imported here, so that --help and a mistyped word need not wait.
     from denoisetool.cli.console import Console
     from denoisetool.cli.photos import denoise_all
@@ -95,7 +95,7 @@ def _check_words(photos: list[str], output: str | None) -> None:
         raise NoInputError("no such file or folder", path=first, hint="check the spelling")
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """Let every other program go first."""
     if hasattr(os, "nice"):
         os.nice(15)

@@ -7,12 +7,13 @@
     atomic.py    a target appears whole or not at all
     index.py     which outputs we made, from what and how: the memory behind "skip what is done"
     content.py   hashes of what files hold
-    database.py  the SQLite file under the index
+    database.py  the SQLite file under the index, and under a watch's ledger
 
 Nothing here knows a picture format: what a file holds is asked through two callables.
 """
 
 from denoisetool.files.atomic import (
+    STALE_SECONDS,
     atomic_write,
     clean_leftovers,
     free_bytes,
@@ -21,12 +22,30 @@ from denoisetool.files.atomic import (
 from denoisetool.files.content import Identity, digest, digest_file, identify
 from denoisetool.files.index import Index, Verdict, state_folder
 from denoisetool.files.names import PHOTO_SUFFIXES, fold, natural_key, split_suffix
-from denoisetool.files.sources import HEAD_BYTES, Found, Problem, Skipped, Source, walk
-from denoisetool.files.targets import Destination, Plan, Planned, destination, plan
+from denoisetool.files.sources import (
+    HEAD_BYTES,
+    Found,
+    Problem,
+    Skipped,
+    Source,
+    look,
+    passed_over,
+    walk,
+)
+from denoisetool.files.targets import (
+    Destination,
+    Plan,
+    Planned,
+    destination,
+    plan,
+    target_key,
+)
+from denoisetool.files.template import Template
 
 __all__ = [
     "HEAD_BYTES",
     "PHOTO_SUFFIXES",
+    "STALE_SECONDS",
     "Destination",
     "Found",
     "Identity",
@@ -36,6 +55,7 @@ __all__ = [
     "Problem",
     "Skipped",
     "Source",
+    "Template",
     "Verdict",
     "atomic_write",
     "clean_leftovers",
@@ -46,9 +66,12 @@ __all__ = [
     "free_bytes",
     "identify",
     "is_temporary",
+    "look",
     "natural_key",
+    "passed_over",
     "plan",
     "split_suffix",
     "state_folder",
+    "target_key",
     "walk",
 ]

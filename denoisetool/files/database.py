@@ -1,4 +1,4 @@
-"""The SQLite file under the index: opening, transactions, and what to do when it is damaged."""
+"""SQLite files that outlive crashes: opening, transactions, and what to do when one is damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _VERSION = 1
-_SCHEMA = """
+OUTPUTS = """
 CREATE TABLE outputs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     target BLOB NOT NULL,          -- real folder and name, as the system encodes it
@@ -32,15 +32,20 @@ _BUSY_SECONDS = 30.0
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the database and see that it is ours; several processes may do so at once."""
+def connect(path: Path, schema: str = OUTPUTS) -> sqlite3.Connection:
+    """Open the database and see that it is ours; several processes may do so at once.
+
+    Args:
+        path: the file; made if it is not there.
+        schema: the statements that make its tables.
+    """
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         connection = sqlite3.connect(
             path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(connection)
+            _prepare(connection, schema)
         except BaseException as error:
             connection.close()
             # The change to WAL does not wait its turn as other statements do.
@@ -52,7 +57,7 @@ def connect(path: Path) -> sqlite3.Connection:
             return connection
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, schema: str) -> None:
     """Set the modes and make the tables."""
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     # FULL, not NORMAL: an intention lost in a power cut would make the output a stranger.
@@ -61,7 +66,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version == 0:
         with transaction(connection):
             if _user_version(connection) == 0:
-                for statement in _SCHEMA.split(";"):
+                for statement in schema.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
     elif version != _VERSION:
@@ -92,14 +97,14 @@ def is_damage(error: Exception) -> bool:
     return code is not None and (code & 0xFF) in _DAMAGE
 
 
-def replace_damaged(path: Path) -> tuple[sqlite3.Connection, Path | None]:
-    """Rename a damaged index and begin a new one, unless another process just did so."""
+def replace_damaged(path: Path, schema: str = OUTPUTS) -> tuple[sqlite3.Connection, Path | None]:
+    """Rename a damaged database and begin a new one, unless another process just did so."""
     import filelock  # slow to import, and needed next to never
 
     aside = path.with_name(f"{path.name}.damaged")
     with filelock.FileLock(path.with_name(f"{path.name}.lock"), timeout=_BUSY_SECONDS):
         with contextlib.suppress(sqlite3.DatabaseError):
-            connection = connect(path)
+            connection = connect(path, schema)
             try:
                 if connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
                     return connection, None
@@ -110,4 +115,4 @@ def replace_damaged(path: Path) -> tuple[sqlite3.Connection, Path | None]:
         for ending in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
-        return connect(path), aside
+        return connect(path, schema), aside

@@ -228,6 +228,11 @@ class Index:
                 own.add(path)
         return own
 
+    def made(self, path: Path) -> bool:
+        """Whether this file is an untouched output of ours, whatever it was made of."""
+        learnt = _Learnt()
+        return bool(_intact(path, self._rows([_key(path)]).get(_key(path), []), learnt))
+
     def prune(self, limit: int = 1000) -> int:
         """Forget outputs that are gone; looks at the `limit` rows not looked at for longest.
 

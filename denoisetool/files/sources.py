@@ -48,6 +48,7 @@ _OPEN_FLAGS = (
 )
 
 Sniff = Callable[[bytes], str | None]
+Known = Callable[[Path, os.stat_result], bool]
 _Key = tuple[str, int, int]
 
 
@@ -112,6 +113,8 @@ class _Walker:
     sniff: Sniff
     unsupported: Sniff
     exclude: frozenset[str]
+    recursive: bool = True
+    known: Known | None = None
     seen: set[_Key] = field(default_factory=set)
     links: deque[_Folder] = field(default_factory=deque)
 
@@ -181,6 +184,9 @@ class _Walker:
             yield Skipped(path, reason)
             return
         try:
+            if not self.recursive and entry.is_dir():
+                yield Skipped(path, "a folder")
+                return
             if not entry.is_dir():
                 yield self.file(path, folder.relative / entry.name, folder.root, folder.real)
                 return
@@ -206,11 +212,14 @@ class _Walker:
         try:
             own = path.lstat()
             link = stat.S_ISLNK(own.st_mode)
-            mode = path.stat().st_mode if link else own.st_mode
+            status = path.stat() if link else own
+            mode = status.st_mode
             if not self.first(_join(real_folder, path.name), own):
                 return Skipped(path, "listed already")
             if not stat.S_ISREG(mode):
                 return _not_a_file(path, mode, named=root is None)
+            if self.known is not None and self.known(path, status):
+                return Skipped(path, "known")
             head, status = _read_head(path)
         except FileNotFoundError as error:
             if root is None or os.path.islink(path):  # noqa: PTH114
@@ -258,6 +267,8 @@ def walk(
     sniff: Sniff,
     unsupported: Sniff,
     exclude: Sequence[Path] = (),
+    recursive: bool = True,
+    known: Known | None = None,
 ) -> Iterator[Found]:
     """Find the photos behind files and folders; the module's docstring has the rules.
 
@@ -271,16 +282,59 @@ def walk(
         unsupported: what kind of picture a file that starts with these bytes is, if it is one that
             we refuse (`GIF animation`, `camera raw`); asked before `sniff`, and wins.
         exclude: folders never to enter; they need not exist.
+        recursive: whether subfolders are entered.
+        known: files it says yes to, by path and state, are skipped without being opened.
 
     Yields:
         One `Source`, `Skipped` or `Problem` per file, and per folder that is not entered.
     """
-    excluded = frozenset(os.path.normcase(os.path.realpath(path)) for path in exclude)
-    walker = _Walker(sniff, unsupported, excluded)
+    walker = _Walker(sniff, unsupported, _excluded(exclude), recursive, known)
     for path in inputs:
         yield from walker.named(path)
     while walker.links:
         yield from walker.tree(walker.links.popleft())
+
+
+def look(
+    path: Path,
+    root: Path,
+    *,
+    sniff: Sniff,
+    unsupported: Sniff,
+    exclude: Sequence[Path] = (),
+    known: Known | None = None,
+) -> Found:
+    """One file below an input folder, judged as `walk` would; the arguments are the same.
+
+    Raises:
+        ValueError: the file is not below the folder.
+    """
+    reason = passed_over(path, root, exclude)
+    if reason is not None:
+        return Skipped(path, reason)
+    walker = _Walker(sniff, unsupported, _excluded(exclude), known=known)
+    return walker.file(path, path.relative_to(root), root, os.path.realpath(path.parent))
+
+
+def passed_over(path: Path, root: Path, exclude: Sequence[Path] = ()) -> str | None:
+    """Why a walk through `root` would not come to this file or folder; None if it would.
+
+    Raises:
+        ValueError: the path is not below the folder.
+    """
+    for part in path.relative_to(root).parts:
+        reason = _quiet(part)
+        if reason is not None:
+            return reason
+    real = Path(os.path.normcase(os.path.realpath(path.parent))) / os.path.normcase(path.name)
+    if any(real.is_relative_to(folder) for folder in _excluded(exclude)):
+        return "the output goes there"
+    return None
+
+
+def _excluded(folders: Sequence[Path]) -> frozenset[str]:
+    """Folders by their real names, so that any spelling finds them."""
+    return frozenset(os.path.normcase(os.path.realpath(path)) for path in folders)
 
 
 def _quiet(name: str) -> str | None:

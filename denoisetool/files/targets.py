@@ -62,6 +62,7 @@ _PLAIN = Template.parse("{stem}")
 _BESIDE = Template.parse(NAME_BESIDE)
 
 Suffixes = Callable[[Source], Sequence[str]]
+Claimed = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ def plan(
     *,
     name: str | None = None,
     suffixes: Suffixes | None = None,
+    claimed: Claimed | None = None,
 ) -> Plan:
     """Give every photo a target of its own; the module's docstring has the rules.
 
@@ -149,6 +151,7 @@ def plan(
         name: template; None is `{stem}`, and `{stem}_clean` beside a named file.
         suffixes: the endings, lower case with the dot, that mean the format a photo will be written
             in; the first is used for new names. None, or an empty sequence, keeps the name as is.
+        claimed: tells for a `target_key` whether it belongs to a photo of an earlier plan.
 
     Raises:
         UsageError: a template that cannot be used.
@@ -166,7 +169,12 @@ def plan(
     else:
         namer = _Namer(where, template, suffixes)
         wishes = [namer.wish(source, index) for index, source in enumerate(ordered, 1)]
-    return _settle(wishes, ordered)
+    return _settle(wishes, ordered, claimed)
+
+
+def target_key(target: Path) -> str:
+    """What two targets have in common if some disk would take them for one."""
+    return _Settler().slot(target.parent, target.name).key
 
 
 class _Wish(NamedTuple):
@@ -236,6 +244,7 @@ class _Slot(NamedTuple):
 class _Settler:
     """Gives out targets, no two of which any disk could take for one."""
 
+    claimed: Claimed | None = None
     taken: set[str] = field(default_factory=set)
     numbers: dict[str, int] = field(default_factory=dict)
     folder_keys: dict[Path, str] = field(default_factory=dict)
@@ -252,28 +261,32 @@ class _Settler:
             self.taken.update(fold(str(place)) for place in (real, *real.parents))
         return _Slot(target, f"{key}{os.sep}{fold(target.name)}")
 
+    def free(self, slot: _Slot) -> bool:
+        """Whether no other photo, of this plan or an earlier one, has this target."""
+        return slot.key not in self.taken and not (self.claimed and self.claimed(slot.key))
+
     def give_way(self, wish: _Wish) -> _Slot:
         """The first free name for a photo that cannot have its first."""
         for name in wish.names[1:]:
             slot = self.slot(wish.folder, name)
-            if slot.key not in self.taken and len(os.fsencode(slot.target.name)) <= _LONGEST_NAME:
+            if self.free(slot) and len(os.fsencode(slot.target.name)) <= _LONGEST_NAME:
                 return slot
         first = self.slot(wish.folder, wish.names[0])
         number = self.numbers.get(first.key, 2)
         while True:
             slot = self.slot(wish.folder, _tagged(wish.names[0], str(number)))
             number += 1
-            if slot.key not in self.taken:
+            if self.free(slot):
                 self.numbers[first.key] = number
                 return slot
 
 
-def _settle(wishes: list[_Wish], ordered: list[Source]) -> Plan:
+def _settle(wishes: list[_Wish], ordered: list[Source], claimed: Claimed | None) -> Plan:
     """Turn wishes into targets: first all who can have their first name, then the rest."""
-    settler = _Settler()
+    settler = _Settler(claimed)
     good = [wish for wish in wishes if wish.error is None]
     firsts = [settler.slot(wish.folder, wish.names[0]) for wish in good]
-    keepers = _keepers(good, firsts, settler.taken)
+    keepers = _keepers(good, firsts, settler)
     settler.taken.update(firsts[index].key for index in keepers)
     inputs = {(source.device, source.inode) for source in ordered}
     places: dict[Path, DenoiseError | None] = {}
@@ -293,11 +306,11 @@ def _settle(wishes: list[_Wish], ordered: list[Source]) -> Plan:
     return Plan(tuple(outputs), tuple(problems))
 
 
-def _keepers(wishes: list[_Wish], slots: list[_Slot], folders: set[str]) -> set[int]:
+def _keepers(wishes: list[_Wish], slots: list[_Slot], settler: _Settler) -> set[int]:
     """Who keeps its first name, by position: the unchanged name, else the first in order."""
     best: dict[str, int] = {}
     for index, (wish, slot) in enumerate(zip(wishes, slots, strict=True)):
-        if slot.key in folders:
+        if not settler.free(slot):
             continue
         rival = best.get(slot.key)
         if rival is None or (

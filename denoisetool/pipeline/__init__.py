@@ -165,6 +165,7 @@ class Pipeline:
             hint = "run again when it is complete"
             raise UnreadablePhoto("the file is still being written", hint=hint)
         item.identity = files.Identity(len(data), before.st_mtime_ns, files.digest(data))
+        item.outcome.digest = item.identity.digest.hex()
         return data
 
     def _check_target(self, item: Item) -> None:

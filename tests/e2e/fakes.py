@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -91,6 +93,19 @@ class SlowEngine(GatedEngine):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(lambda: time.sleep(seconds))
+
+
+class PoisonedEngine(SlowEngine):
+    """Is killed by tiles over a side, as by a system that is out of memory."""
+
+    def __init__(self, seconds: float, side: int) -> None:
+        super().__init__(seconds)
+        self.side = side
+
+    def noise(self, tiles: list[Float]) -> list[Half]:
+        if max(tiles[0].shape[:2]) > self.side:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().noise(tiles)
 
 
 class BrokenEngine(IdentityEngine):

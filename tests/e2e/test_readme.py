@@ -49,7 +49,9 @@ def test_every_command_and_option_the_readme_names_exists() -> None:
     for line in lines:
         words = shlex.split(line.split(">")[0])[1:]
         command = (
-            words[0] if words[0] in {"models", "config", "doctor", "evaluate", "train"} else ""
+            words[0]
+            if words[0] in {"models", "config", "doctor", "evaluate", "train", "watch"}
+            else ""
         )
         path = [w for w in words[:2] if command in {"models", "config"}] or (
             [command] if command else []
