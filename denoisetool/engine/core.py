@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisetool import nets
-from denoisetool.engine.devices import cpu_has_bf16, cpu_line, free_memory, pick_device, prepare
+from denoisetool.engine.devices import (
+    cpu_has_bf16,
+    cpu_line,
+    free_memory,
+    load,
+    pick_device,
+    prepare,
+)
 from denoisetool.engine.probes import recall, remember
 from denoisetool.errors import DeviceError, ModelError
 from denoisetool.lanes import Lanes
@@ -89,6 +96,7 @@ class Engine:
         cache: Path | None = None,
     ) -> None:
         prepare()
+        load()
         import torch
 
         self._torch = torch
