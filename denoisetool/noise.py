@@ -13,9 +13,10 @@ from denoisetool.photo import Half, Pixels, widened
 
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of R', G' and B' in luma Y' (ITU-R BT.709)."""
-SHADES, FEW = 8, 24
-"""Steps of brightness that are looked at apart, and the cells one needs to speak for itself."""
-USUAL, SHADE_SHARE = 20, 0.25
+SHADES, FEW = 24, 24
+"""Steps of brightness that are looked at apart, and the cells one needs; where it has fewer, the
+next ones speak too."""
+USUAL, SHADE_SHARE = 18, 0.25
 """Percentile of the cells that stands for the noise of a step; and the least a step is allowed, as
 a share of the whole photo's."""
 BOUND = 1.15
@@ -41,11 +42,11 @@ def bounded(power: Float, coarse: Float, peak: float, width: int) -> CoarseField
     """
     found = np.sqrt(power.mean(2))
     shade = np.clip(coarse.mean(2) / peak * SHADES, 0, SHADES - 1).astype(np.intp)
-    allowed = np.full(SHADES, np.percentile(found, USUAL))
-    for index in range(SHADES):
-        same = found[shade == index]
-        if same.size >= FEW:
-            allowed[index] = max(np.percentile(same, USUAL), SHADE_SHARE * allowed[index])
+    allowed = np.full(SHADES, SHADE_SHARE * np.percentile(found, USUAL))
+    for index in np.unique(shade):
+        apart = np.abs(shade - index)
+        near = next((r for r in range(SHADES) if (apart <= r).sum() >= FEW), SHADES)
+        allowed[index] = max(allowed[index], np.percentile(found[apart <= near], USUAL))
     gain = np.minimum(1, BOUND * allowed[shade] / np.maximum(found, 1e-6))
     if gain.min() >= 1:
         return None
