@@ -194,7 +194,7 @@ def _shuffled(x: Tensor, factor: int, plus: Tensor | None = None) -> Tensor:
 
     A pixel-shuffle for channels last: the channels of `x` are ordered by row and column within a
     cell first, colour last, so that what belongs together in memory stays together. PyTorch's own
-    order takes several times longer.
+    order takes longer.
     """
     count, channels, height, width = x.shape
     shape = (count, height, width, factor, channels // factor)
