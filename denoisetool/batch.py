@@ -19,7 +19,7 @@ from denoisetool.errors import (
     UnreadablePhoto,
     UnsupportedPhoto,
 )
-from denoisetool.events import Outcome, Planned, Summary
+from denoisetool.events import Outcome, Planned, Summary, failure
 from denoisetool.pipeline import Job, Pipeline, Progress
 
 BYTES_PER_MEGAPIXEL = 0.6e6
@@ -164,13 +164,6 @@ def _in_the_way(verdict: files.Verdict) -> OutputExists:
         else "the output exists, and was not made from this photo by this program"
     )
     return OutputExists(what, hint=_HINT_WHEN_IN_THE_WAY)
-
-
-def failure(source: Path, target: Path | None, error: DenoiseError) -> Outcome:
-    """The outcome of a photo that failed before it was begun."""
-    outcome = Outcome(source, target, "failed")
-    outcome.fail(error)
-    return outcome
 
 
 def preview(batch: Batch) -> Iterator[Planned]:

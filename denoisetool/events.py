@@ -107,6 +107,13 @@ class Outcome:
         self.reason, self.error = explain(error, known=(self.source, self.target))
 
 
+def failure(source: Path, target: Path | None, error: BaseException) -> Outcome:
+    """The outcome of a photo that failed before it was begun."""
+    outcome = Outcome(source, target, "failed")
+    outcome.fail(error)
+    return outcome
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The end of a batch.

@@ -10,6 +10,7 @@ from denoisetool import files
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Choice, Engine, prepare
 from denoisetool.errors import ModelError
+from denoisetool.events import Start
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.pipeline import Pipeline
 from denoisetool.registry import Entry, Registry
@@ -108,3 +109,8 @@ class Session:
         raise ModelError(
             "no model is installed", hint="`denoisetool models install PATH-OR-URL` installs one"
         )
+
+
+def start_event(choice: Choice, entry: Entry, photos: int) -> Start:
+    """The event that tells what `announce` was told; `photos` are to be done, if that is known."""
+    return Start(choice.device, choice.precision, choice.reason, entry.card.name, photos)

@@ -10,7 +10,6 @@ import typer
 
 from denoisetool.cli import options
 from denoisetool.errors import NoInputError, UsageError
-from denoisetool.settings import resolve
 
 
 def denoise(
@@ -39,17 +38,9 @@ def denoise(
     max_megapixels: options.MaxMegapixels = None,
 ) -> None:
     """Take the noise out of photos and folders of photos."""
+    given = locals()
     _check_words(photos, output)
-    settings = resolve(
-        {
-            "model": model, "device": device, "precision": precision, "strength": strength,
-            "luma": luma, "chroma": chroma, "color_lock": color_lock, "tile": tile, "jobs": jobs,
-            "format": format, "quality": quality, "name": name, "strip": strip,
-            "low_priority": low_priority, "max_megapixels": max_megapixels,
-        }
-    ).settings  # fmt: skip
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing contradict each other")
+    settings = options.settings_from(given)
     if settings.low_priority:
         give_way()
     # numpy and the formats are imported here, so that --help and a mistyped word need not wait.

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from denoisetool.settings import BY_NAME
+from denoisetool.errors import UsageError
+from denoisetool.settings import BY_NAME, Settings, resolve
+
+
+def settings_from(given: Mapping[str, Any]) -> Settings:
+    """The settings of a command, from all of its parameters; those that are none are left out.
+
+    Raises:
+        UsageError: a value is not allowed, or the command's options contradict each other.
+    """
+    settings = resolve({name: given[name] for name in BY_NAME if name in given}).settings
+    if given["overwrite"] and given["skip_existing"]:
+        raise UsageError("--overwrite and --skip-existing contradict each other")
+    return settings
 
 
 def _setting(name: str, *flags: str, metavar: str | None = None) -> Any:

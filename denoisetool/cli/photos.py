@@ -11,10 +11,8 @@ from denoisetool.batch import Batch, Tally, prepare, preview, run
 from denoisetool.cli.console import Console
 from denoisetool.cli.forecast import forecast, remember_speed
 from denoisetool.cli.interrupts import Interrupts, interruptible
-from denoisetool.engine import Choice
-from denoisetool.events import Start, Summary
-from denoisetool.registry import Entry
-from denoisetool.session import Session
+from denoisetool.events import Summary
+from denoisetool.session import Session, start_event
 from denoisetool.settings import Settings
 
 
@@ -56,12 +54,8 @@ def denoise_all(
 def _run(batch: Batch, session: Session, index: files.Index, console: Console) -> int:
     """Run a batch and report it; the exit code."""
     tally = Tally(batch)
-
-    def announce(choice: Choice, entry: Entry) -> None:
-        console.show(Start(choice.device, choice.precision, choice.reason, entry.card.name,
-                           len(batch.jobs)))  # fmt: skip
-
-    session.announce = announce
+    photos = len(batch.jobs)
+    session.announce = lambda choice, entry: console.show(start_event(choice, entry, photos))
     with interruptible(quiet=console.quiet) as interrupts:
         console.begin(batch.jobs)
         try:

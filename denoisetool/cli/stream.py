@@ -19,9 +19,9 @@ from denoisetool.errors import (
     UnsupportedPhoto,
     UsageError,
 )
-from denoisetool.events import Outcome, Start, Summary
+from denoisetool.events import Outcome, Summary
 from denoisetool.photo import Photo
-from denoisetool.session import Session
+from denoisetool.session import Session, start_event
 from denoisetool.settings import Settings
 
 PIPE = "-"
@@ -52,9 +52,7 @@ def denoise_stream(
         hint = "--overwrite replaces it, --skip-existing leaves it"
         raise OutputExists("the output exists", path=target, hint=hint)
     session = Session(settings)
-    session.announce = lambda choice, entry: console.show(
-        Start(choice.device, choice.precision, choice.reason, entry.card.name, 1)
-    )
+    session.announce = lambda choice, entry: console.show(start_event(choice, entry, 1))
     started = time.monotonic()
     data = _read(source)
     wanted = format_for(target, settings.format)

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from denoisetool.cli import options
 from denoisetool.errors import NoInputError, UsageError
-from denoisetool.settings import Settings, resolve
+from denoisetool.settings import Settings
 
 if TYPE_CHECKING:
     from denoisetool import files
@@ -138,15 +138,9 @@ def watch(
     written down in a ledger: --status shows what was seen, done and failed. It may be killed at any
     moment; the next start goes on from there.
     """
-    settings = resolve(
-        {
-            "model": model, "device": device, "precision": precision, "strength": strength,
-            "luma": luma, "chroma": chroma, "color_lock": color_lock, "tile": tile, "jobs": jobs,
-            "format": format, "quality": quality, "name": name, "strip": strip,
-            "low_priority": low_priority, "max_megapixels": max_megapixels,
-        }
-    ).settings  # fmt: skip
-    _check(overwrite=overwrite, skip_existing=skip_existing, archive=archive, trash=trash)
+    settings = options.settings_from(locals())
+    if archive is not None and trash:
+        raise UsageError("--archive and --trash contradict each other")
     if "" in map(str, folders) or output == "":
         raise UsageError("an empty name would mean the current folder", hint="write . for that")
     roots = [_absolute(folder) for folder in folders]
@@ -164,9 +158,10 @@ def watch(
 
         give_way()
     from denoisetool import formats
+    from denoisetool.batch import format_for
     from denoisetool.watch import Options
 
-    wanted = None if settings.format == "keep" else settings.format
+    wanted = format_for(None, settings.format)
     how = Options(
         recursive=recursive, once=once, settle=settle, poll=poll,
         archive=None if archive is None else _absolute(archive), trash=trash,
@@ -180,16 +175,10 @@ def watch(
 
 def make_pipeline(settings: Settings, index: files.Index, announce: Any) -> Pipeline:
     """The worker's pipeline; called in its process."""
-    from denoisetool.engine import Choice
-    from denoisetool.events import Start
-    from denoisetool.registry import Entry
-    from denoisetool.session import Session
-
-    def start(choice: Choice, entry: Entry) -> Start:
-        return Start(choice.device, choice.precision, choice.reason, entry.card.name, 0)
+    from denoisetool.session import Session, start_event
 
     session = Session(settings)
-    session.announce = lambda choice, entry: announce(start(choice, entry))
+    session.announce = lambda choice, entry: announce(start_event(choice, entry, 0))
     return session.pipeline(index)
 
 
@@ -200,7 +189,15 @@ def _watch(
     """Watch until told to stop; the exit code."""
     from denoisetool.cli.interrupts import interruptible
     from denoisetool.session import Session
-    from denoisetool.watch import Folder, Ledger, Watcher, destination, held, ledger_path
+    from denoisetool.watch import (
+        Folder,
+        Ledger,
+        Watcher,
+        destination,
+        held,
+        ledger_path,
+        output_folder,
+    )
 
     if retry_failed and (done := _retry_running(roots, console)) is not None:
         return done
@@ -215,7 +212,7 @@ def _watch(
         watched = []
         for root in roots:
             place = destination(root, where, how)
-            stack.enter_context(held(root, place.folder or place.exclude[0]))
+            stack.enter_context(held(root, output_folder(place)))
             ledger = stack.enter_context(Ledger(ledger_path(root)))
             if retry_failed:
                 console.say(f"{root}: {ledger.retry_failed()} that failed wait again")
@@ -285,13 +282,6 @@ def _service(roots: list[Path], console: Console, *, install: bool, print_only: 
     else:
         console.say(f"there is no service for {roots[0]}")
     return 0
-
-
-def _check(*, overwrite: bool, skip_existing: bool, archive: Path | None, trash: bool) -> None:
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing contradict each other")
-    if archive is not None and trash:
-        raise UsageError("--archive and --trash contradict each other")
 
 
 def _absolute(folder: Path) -> Path:

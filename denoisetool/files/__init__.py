@@ -38,6 +38,7 @@ from denoisetool.files.targets import (
     Planned,
     destination,
     plan,
+    tagged,
     target_key,
 )
 from denoisetool.files.template import Template
@@ -72,6 +73,7 @@ __all__ = [
     "plan",
     "split_suffix",
     "state_folder",
+    "tagged",
     "target_key",
     "walk",
 ]

@@ -214,7 +214,7 @@ class _Namer:
         if "/" in names[0]:  # giving way must change the file's name, not its folder
             del names[1:]
         if label:
-            names.append(_tagged(names[0], str(label)))
+            names.append(tagged(names[0], str(label)))
         return _Wish(source, folder, tuple(names), _refusal(source, names[0]))
 
     def folder(self, source: Source) -> Path:
@@ -274,7 +274,7 @@ class _Settler:
         first = self.slot(wish.folder, wish.names[0])
         number = self.numbers.get(first.key, 2)
         while True:
-            slot = self.slot(wish.folder, _tagged(wish.names[0], str(number)))
+            slot = self.slot(wish.folder, tagged(wish.names[0], str(number)))
             number += 1
             if self.free(slot):
                 self.numbers[first.key] = number
@@ -367,7 +367,7 @@ def _refusal(source: Source, name: str) -> DenoiseError | None:
     return None
 
 
-def _tagged(name: str, tag: str) -> str:
+def tagged(name: str, tag: str) -> str:
     """A name with a word in brackets before its suffix."""
     stem, suffix = split_suffix(name)
     return f"{stem} ({tag}){suffix}"

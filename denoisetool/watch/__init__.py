@@ -14,7 +14,7 @@ lock.py      one watcher per folder; its signs of life; how it stands
 service.py   having the system run it for good
 """
 
-from denoisetool.watch.folder import Folder, Options, destination
+from denoisetool.watch.folder import Folder, Options, destination, output_folder
 from denoisetool.watch.ledger import Ledger, ledger_path
 from denoisetool.watch.lock import ask_to_look, held, is_held, status
 from denoisetool.watch.watcher import Watcher
@@ -29,5 +29,6 @@ __all__ = [
     "held",
     "is_held",
     "ledger_path",
+    "output_folder",
     "status",
 ]

@@ -92,7 +92,7 @@ def archive(source: Path, digest: str, place: Path) -> Path:
     """
     _require(source, digest)
     for number in range(1, 1_000_000):
-        target = place if number == 1 else _numbered(place, number)
+        target = place if number == 1 else place.with_name(files.tagged(place.name, str(number)))
         try:
             _put(source, digest, target)
         except OutputExists:
@@ -204,8 +204,3 @@ def _told(source: Path) -> Iterator[None]:
 def _unwritable(target: Path, error: OSError) -> OutputError:
     what = f"the archive cannot be written: {error.strerror or error}"
     return OutputError(what, path=target, hint="the original stays where it is")
-
-
-def _numbered(path: Path, number: int) -> Path:
-    stem, suffix = files.split_suffix(path.name)
-    return path.with_name(f"{stem} ({number}){suffix}")

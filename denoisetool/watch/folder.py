@@ -108,7 +108,7 @@ class Folder:
     @property
     def output(self) -> Path:
         """The folder that outputs go to."""
-        return self.where.folder or self.where.exclude[0]
+        return output_folder(self.where)
 
     def relative(self, path: Path) -> Path:
         """A file's place below the folder: its name in the ledger."""
@@ -125,6 +125,11 @@ class Folder:
         return row is not None and row.stamp == stamp and row.state in ("done", "failed")
 
 
+def output_folder(where: files.Destination) -> Path:
+    """The folder that the outputs of a watched folder go to, named or its neighbour."""
+    return where.folder or where.exclude[0]
+
+
 def destination(root: Path, output: str | None, options: Options) -> files.Destination:
     """Where the outputs of a watched folder go.
 
@@ -135,7 +140,7 @@ def destination(root: Path, output: str | None, options: Options) -> files.Desti
     hint = "give another folder with -o"
     if where.file is not None:
         raise UsageError("the results of a watch go to a folder", path=where.file, hint=hint)
-    folder = (where.folder or where.exclude[0]).absolute()
+    folder = output_folder(where).absolute()
     real, inside = Path(os.path.realpath(folder)), Path(os.path.realpath(root))
     if inside.is_relative_to(real):
         what = "the results would land in the watched folder and be watched again"

@@ -235,13 +235,13 @@ class Ledger:
             reason, error, time.time(), digest, number,
         )  # fmt: skip
 
-    def wait(self, number: int, reason: str = "") -> None:
+    def wait(self, number: int) -> None:
         """A photo that was begun, or failed, waits again."""
         self._write(
-            "UPDATE photos SET state = 'waiting', reason = ?, error = NULL, finished = NULL"
+            "UPDATE photos SET state = 'waiting', reason = '', error = NULL, finished = NULL"
             " WHERE id = ? AND state != 'done'",
-            reason, number,
-        )  # fmt: skip
+            number,
+        )
 
     def gone(self, number: int) -> None:
         """A photo was taken away before it was done."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from denoisetool import files
 from denoisetool.errors import DenoiseError, UnreadablePhoto, explain
-from denoisetool.events import Event, Notice, Outcome, Watching
+from denoisetool.events import Event, Notice, Watching, failure
 from denoisetool.watch.folder import Folder, Options, Pending
 from denoisetool.watch.ledger import Stamp
 from denoisetool.watch.lock import asked_to_look, beat
@@ -57,7 +57,6 @@ class Scout:
         finish: Finished, tell: Callable[[Event], None], well: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._folders, self._options = folders, options
-        self._by_root = {folder.root: folder for folder in folders}
         self._ready, self._coming, self._finish = ready, coming, finish
         self._tell, self._well = tell, well
         self._hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
@@ -250,8 +249,7 @@ class Scout:
 
     def _fail(self, folder: Folder, number: int, sighting: Sighting, error: DenoiseError) -> None:
         folder.ledger.restamp(number, sighting.stamp)
-        outcome = Outcome(sighting.path, None, "failed")
-        outcome.fail(error)
+        outcome = failure(sighting.path, None, error)
         folder.ledger.fail(number, None, outcome.reason, outcome.error)
         self._tell(outcome)
 

@@ -27,7 +27,7 @@ from denoisetool.errors import (
     UnreadablePhoto,
     explain,
 )
-from denoisetool.events import Event, Notice, Outcome, Summary
+from denoisetool.events import Event, Notice, Outcome, Summary, failure
 from denoisetool.watch.after import After
 from denoisetool.watch.finish import COMMAND_SECONDS
 from denoisetool.watch.folder import Folder, Options
@@ -281,9 +281,7 @@ class Watcher:
         target, problem = self._plan(item, relative)
         if target is None:
             assert problem is not None
-            outcome = Outcome(path, None, "failed")
-            outcome.fail(problem)
-            self._failed(item, row, outcome)
+            self._failed(item, row, failure(path, None, problem))
             return
         # New content goes to where the old went, also if the name had to give way then.
         own = row.target is not None and folder.ledger.made_before(relative, row.target)

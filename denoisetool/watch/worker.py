@@ -26,7 +26,7 @@ import filelock
 
 from denoisetool import files, formats
 from denoisetool.errors import DenoiseError, OutputExists, explain
-from denoisetool.events import Outcome, Start
+from denoisetool.events import Outcome, Start, failure
 from denoisetool.pipeline import Job, Pipeline
 
 Announce = Callable[[Start], None]
@@ -235,9 +235,7 @@ class _Server:
             return _skipped(source, target, "the output exists")
         what = "the output exists, and this watch did not make it, or it was changed since"
         hint = "--overwrite replaces it, --skip-existing leaves it; then --retry-failed"
-        outcome = Outcome(source, target, "failed")
-        outcome.fail(OutputExists(what, hint=hint))
-        return outcome
+        return failure(source, target, OutputExists(what, hint=hint))
 
     def _flaw(self, task: Task) -> str:
         """Why the output is not to be trusted with being all that is left; empty if it is."""

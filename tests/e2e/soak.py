@@ -252,14 +252,20 @@ class Soak:
         path.hardlink_to(other)
         self.dropped_whole(path, number)
 
+    def taken(self, rng: random.Random) -> tuple[Path, int] | None:
+        """A photo that was dropped whole, off the list, so that nobody else takes it meanwhile."""
+        with self.lock:
+            if not self.dropped.whole:
+                return None
+            path = rng.choice(list(self.dropped.whole))
+            return path, self.dropped.whole.pop(path)
+
     def over_old(self, rng: random.Random) -> None:
         """New content under an old name, written over it or put in its place."""
-        with self.lock:
-            names = list(self.dropped.whole)
-            if not names:
-                return
-            path = rng.choice(names)
-            del self.dropped.whole[path]  # nobody else may take it meanwhile
+        taken = self.taken(rng)
+        if taken is None:
+            return
+        path, _ = taken
         _, number = self.fresh(rng)
         data = picture(number, kind_of(path))
         if rng.random() < 0.5:
@@ -276,12 +282,10 @@ class Soak:
 
     def again(self, rng: random.Random) -> None:
         """The same content again, with a new time: not new work."""
-        with self.lock:
-            names = list(self.dropped.whole)
-            if not names:
-                return
-            path = rng.choice(names)
-            number = self.dropped.whole.pop(path)
+        taken = self.taken(rng)
+        if taken is None:
+            return
+        path, number = taken
         if rng.random() < 0.5:
             path.touch()
         else:
@@ -340,12 +344,11 @@ class Soak:
 
     def moved(self, rng: random.Random) -> None:
         """A name becomes another: the old one is gone, the new one is new."""
+        taken = self.taken(rng)
+        if taken is None:
+            return
+        path, number = taken
         with self.lock:
-            names = list(self.dropped.whole)
-            if not names:
-                return
-            path = rng.choice(names)
-            number = self.dropped.whole.pop(path)
             self.dropped.removed[path] = self.dropped.versions[path]
         new, _ = self.fresh(rng)
         new = new.with_suffix(path.suffix)
