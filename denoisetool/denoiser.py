@@ -24,6 +24,8 @@ white noise with a standard deviation of 90 of 255 is, which no camera makes."""
 INFINITE = np.float16(np.inf).view(np.uint16)
 SMALLEST_TILE = 256
 COARSE = 16
+WINDOWS, WINDOW = 6, 128
+"""How many windows of which side, in pixels, show what kind of noise a photo has."""
 
 
 class NoiseEstimator(Protocol):
@@ -33,17 +35,19 @@ class NoiseEstimator(Protocol):
         card: the model's card.
         batch: how many tiles it wants at once.
         lanes: the threads from which it may be called at the same time.
+        kinds: kinds of noise it has experts for; empty when it has one net for all.
     """
 
     card: ModelCard
     batch: int
     lanes: Lanes
+    kinds: tuple[str, ...]
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         """Float16 noise of float32 (h, w, C) tiles. Raises OutOfMemoryError."""
         ...
 
-    def exact_noise(self, tile: Float) -> Half:
+    def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         """The same for one tile in the most careful arithmetic."""
         ...
 
@@ -58,6 +62,7 @@ class Report:
 
     Attributes:
         noise: rms of the noise that was found, in levels of 255.
+        kind: the kind of that noise, `camera` or `white`; None when the model does not ask.
         shift_mean: CIEDE2000 between the 16 x 16-boxed pictures before and after, mean.
         shift_p95: the same, 95th percentile.
         changed: whether any sample changed.
@@ -65,6 +70,7 @@ class Report:
     """
 
     noise: float = 0.0
+    kind: str | None = None
     shift_mean: float = 0.0
     shift_p95: float = 0.0
     changed: bool = False
@@ -164,13 +170,15 @@ class Denoiser:
     ) -> Half:  # fmt: skip
         card = engine.card
         layout = (photo.height, photo.width, side, card.overlap, card.stride)
+        report.kind = report.kind or self._kind(engine, photo)
         total = np.zeros(photo.pixels.shape, np.float16)
         tiles, done, turn = tiling.plan(*layout), 0, threading.Lock()
 
         def run(part: list[tiling.Tile]) -> None:
             nonlocal done
             inputs = [self._window(photo.pixels, tile, photo.peak, card) for tile in part]
-            for tile, given, found in zip(part, inputs, engine.noise(inputs), strict=True):
+            results = engine.noise(inputs, report.kind)
+            for tile, given, found in zip(part, inputs, results, strict=True):
                 checked = self._checked(engine, given, found, report, photo)
                 with turn:  # neighbours share their ramps
                     tiling.blend(total, checked, tile)
@@ -182,6 +190,26 @@ class Denoiser:
         starts = range(0, len(tiles), engine.batch)
         engine.lanes.each(run, [tiles[i : i + engine.batch] for i in starts])
         return total
+
+    def _kind(self, engine: NoiseEstimator, photo: Photo) -> str | None:
+        """The kind of noise, from what the experts find in windows all over the photo."""
+        if not engine.kinds:
+            return None
+        card = engine.card
+        tiles = tiling.plan(photo.height, photo.width, WINDOW, card.overlap, card.stride)
+        chosen = [tiles[i * len(tiles) // WINDOWS] for i in range(WINDOWS)]
+        windows = [
+            self._window(photo.pixels, tile, photo.peak, card) for tile in dict.fromkeys(chosen)
+        ]
+        power = {kind: np.zeros(len(windows)) for kind in engine.kinds}
+
+        def measure(index: int) -> None:
+            for kind in engine.kinds:
+                found = engine.noise([windows[index]], kind)[0].astype(np.float32)
+                power[kind][index] = np.square(found).mean()
+
+        engine.lanes.each(measure, range(len(windows)))
+        return noise.kind_of({kind: float(values.mean()) for kind, values in power.items()})
 
     def _window(self, pixels: Pixels, tile: tiling.Tile, peak: float, card: ModelCard) -> Float:
         window = tiling.extract(pixels, tile, peak)
@@ -196,7 +224,7 @@ class Denoiser:
     ) -> Half:
         """A tile's noise with the photo's channels, redone in float32 where it is nonsense."""
         if not plausible(found):
-            found = engine.exact_noise(given)
+            found = engine.exact_noise(given, report.kind)
             if not plausible(found):
                 raise ImplausibleResult(
                     f"model {engine.card.name!r} gives non-finite or absurd values for this photo",

@@ -81,6 +81,7 @@ class Outcome:
         megapixels: its size.
         seconds: time of decode, denoise and encode, summed.
         noise: estimated noise that was removed at strength 1, rms in levels of 255.
+        noise_kind: `camera` or `white`; None when the model does not tell them apart.
         shift: CIEDE2000 between the coarse pictures before and after, mean and p95.
         changed: False when the file was copied as it is, since no pixel changed.
         notes: sentences about what could not be kept or had to be done otherwise.
@@ -95,6 +96,7 @@ class Outcome:
     megapixels: float = 0.0
     seconds: float = 0.0
     noise: float | None = None
+    noise_kind: str | None = None
     shift_mean: float | None = None
     shift_p95: float | None = None
     changed: bool = True

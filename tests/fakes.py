@@ -19,16 +19,18 @@ CARD = ModelCard(
 class ConstantEngine:
     """Finds the same noise everywhere; the identity model with its default 0."""
 
+    kinds: tuple[str, ...] = ()
+
     def __init__(self, value: float = 0.0, card: ModelCard = CARD) -> None:
         self.card, self.value, self.batch, self.lanes = card, value, 1, CALLER
         self.calls: list[tuple[int, ...]] = []
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         self.calls += [tile.shape for tile in tiles]
         return [np.full(tile.shape, self.value, np.float16) for tile in tiles]
 
-    def exact_noise(self, tile: Float) -> Half:
-        return self.noise([tile])[0]
+    def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
+        return self.noise([tile], kind)[0]
 
     def tile_side(self) -> int:
         return 1024
@@ -37,7 +39,7 @@ class ConstantEngine:
 class BlurEngine(ConstantEngine):
     """Takes what a 5 x 5 box blur removes for noise: local, so tiles can be compared."""
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         results = []
         for tile in tiles:
             padded = np.pad(tile, ((2, 2), (2, 2), (0, 0)), mode="edge")
@@ -47,6 +49,20 @@ class BlurEngine(ConstantEngine):
         return results
 
 
+class ExpertEngine(ConstantEngine):
+    """Finds different amounts of noise as one expert and as the other."""
+
+    kinds: tuple[str, ...] = ("camera", "white")
+
+    def __init__(self, camera: float, white: float) -> None:
+        super().__init__()
+        self.found = {"camera": camera, "white": white}
+
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
+        self.calls += [tile.shape for tile in tiles]
+        return [np.full(tile.shape, self.found[kind or "camera"], np.float16) for tile in tiles]
+
+
 class OutOfMemoryEngine(BlurEngine):
     """Has memory for tiles up to a side, and no more."""
 
@@ -54,11 +70,11 @@ class OutOfMemoryEngine(BlurEngine):
         super().__init__()
         self.largest = largest
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         self.calls += [tile.shape for tile in tiles]
         if max(tiles[0].shape) > self.largest:
             raise OutOfMemoryError
-        return super().noise(tiles)
+        return super().noise(tiles, kind)
 
 
 class NaNEngine(ConstantEngine):
@@ -68,8 +84,8 @@ class NaNEngine(ConstantEngine):
         super().__init__()
         self.hopeless, self.bad = hopeless, value
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         return [np.full(tile.shape, self.bad, np.float16) for tile in tiles]
 
-    def exact_noise(self, tile: Float) -> Half:
+    def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         return np.full(tile.shape, self.bad if self.hopeless else 0.01, np.float16)

@@ -4,7 +4,13 @@ import pytest
 from denoisetool.denoiser import Denoiser, plausible
 from denoisetool.errors import ImplausibleResult
 from denoisetool.photo import Photo
-from tests.fakes import BlurEngine, ConstantEngine, NaNEngine, OutOfMemoryEngine
+from tests.fakes import (
+    BlurEngine,
+    ConstantEngine,
+    ExpertEngine,
+    NaNEngine,
+    OutOfMemoryEngine,
+)
 
 
 def _photo(dtype: str = "uint8", channels: int = 3, shape: tuple[int, int] = (300, 410)) -> Photo:
@@ -147,3 +153,22 @@ def test_a_tint_of_the_model_is_locked_out_unless_switched_off() -> None:
     Denoiser(ConstantEngine(0.05), color_lock=False).denoise(free)
     assert abs(locked.pixels.mean() - before) < 0.3
     assert abs(free.pixels.mean() - before) > 10
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (300, 410), (900, 1300)])
+@pytest.mark.parametrize(("white", "kind"), [(0.03, "white"), (0.01, "camera")])
+def test_the_expert_for_the_kind_of_noise_does_the_whole_photo(
+    shape: tuple[int, int], white: float, kind: str
+) -> None:
+    photo, engine = _photo(shape=shape), ExpertEngine(0.03, white)
+    report = Denoiser(engine, color_lock=False).denoise(photo)
+    assert report.kind == kind
+    assert report.noise == pytest.approx(255 * engine.found[kind], rel=0.01)
+    windows = [call for call in engine.calls if max(call) <= 128]
+    assert len(windows) <= 2 * 6 + (max(shape) <= 128)  # a look at a few places, not at all of it
+
+
+def test_a_model_with_one_net_for_all_noise_is_asked_once() -> None:
+    photo, engine = _photo(), ConstantEngine()
+    assert Denoiser(engine).denoise(photo).kind is None
+    assert len(engine.calls) == 1

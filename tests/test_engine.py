@@ -105,18 +105,18 @@ def test_out_of_memory_halves_the_batch_and_then_asks_for_a_smaller_tile(
     engine.batch = 8
     forward, seen = engine._forward, []
 
-    def limited(tiles, net):  # type: ignore[no-untyped-def]
+    def limited(tiles, net, kind):  # type: ignore[no-untyped-def]
         seen.append(len(tiles))
         if len(tiles) > 2:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return forward(tiles, net)
+        return forward(tiles, net, kind)
 
     monkeypatch.setattr(engine, "_forward", limited)
     assert len(engine.noise([_tile(16)] * 8)) == 8
     assert seen[:3] == [8, 4, 2]
     assert engine.batch == 2
 
-    def none(tiles, net):  # type: ignore[no-untyped-def]
+    def none(tiles, net, kind):  # type: ignore[no-untyped-def]
         raise MemoryError
 
     monkeypatch.setattr(engine, "_forward", none)
@@ -129,7 +129,7 @@ def test_other_errors_are_loud(
 ) -> None:
     engine = Engine(*model, "cpu", "fp32")
 
-    def broken(tiles, net):  # type: ignore[no-untyped-def]
+    def broken(tiles, net, kind):  # type: ignore[no-untyped-def]
         raise RuntimeError("illegal instruction")
 
     monkeypatch.setattr(engine, "_forward", broken)

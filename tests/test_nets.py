@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from denoisetool import nets
+from denoisetool.nets.experts import Experts, members
 from denoisetool.nets.unet import UNet, _shuffled, kmac_per_pixel
 
 SMALL = {"widths": [8, 16, 24], "blocks": [1, 1, 1]}
@@ -109,3 +110,23 @@ def test_a_lift_tells_more_than_was_estimated_where_noise_is_mild(net: UNet) -> 
 def test_impossible_arguments(args: dict[str, Any]) -> None:
     with pytest.raises(Exception, match=r"same length|one entry less|unshuffle 2"):
         nets.build("unet", dict(args))
+
+
+def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
+    torch.manual_seed(0)
+    both = nets.build("experts", SMALL | {"level_width": 8, "level_lift": 0.2})
+    assert isinstance(both, Experts)
+    for parameter in both.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.05)
+    x = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(both(x, "white"), both.white(x))
+        torch.testing.assert_close(both(x), both.camera(x))
+        assert not torch.equal(both.white(x), both.camera(x))
+    one = nets.build("unet", SMALL | {"level_width": 8})
+    assert isinstance(one, UNet)
+    assert kmac_per_pixel(both) == kmac_per_pixel(one)
+    assert (both.stride, both.receptive_radius) == (one.stride, one.receptive_radius)
+    assert (both.camera.level_lift, both.white.level_lift) == (0.2, 0.0)
+    assert tuple(members(both)) == both.kinds
+    assert members(one) == {"": one}

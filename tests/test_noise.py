@@ -80,3 +80,15 @@ def test_a_texture_taken_for_noise_is_mostly_given_back() -> None:
     pixels = np.full((320, 320, 3), 0.5, np.float32)
     noise.subtract(pixels, half, 1.0, bound=bound)
     assert np.abs(pixels[110:150, 110:150] - 0.5).std() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("camera", "white", "kind"),
+    [(9.1, 9.3, "white"), (4.3, 4.0, "white"), (2.8, 0.5, "camera"), (2.0, 1.2, "camera"),
+     (1.0, 1.1, "camera"), (0.0, 0.0, "camera"), (float("nan"), 5.0, "camera")],
+)  # fmt: skip
+def test_noise_is_white_where_the_white_expert_finds_it_all(
+    camera: float, white: float, kind: str
+) -> None:
+    power = {"camera": (camera / 255) ** 2, "white": (white / 255) ** 2}
+    assert noise.kind_of(power) == kind

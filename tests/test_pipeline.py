@@ -233,11 +233,11 @@ def test_any_exception_costs_one_photo_only(
     if stage == "denoise":
         noise, calls = engine.noise, [0]
 
-        def failing_noise(tiles: list[Any]) -> list[Any]:
+        def failing_noise(tiles: list[Any], kind: str | None = None) -> list[Any]:
             calls[0] += 1
             if calls[0] == 3:
                 raise make()
-            return noise(tiles)
+            return noise(tiles, kind)
 
         monkeypatch.setattr(engine, "noise", failing_noise)
     elif stage == "decode":
@@ -606,9 +606,9 @@ def test_a_source_that_changed_before_it_was_copied_is_not_copied(
     (job,) = jobs_in(tmp_path, 1)
 
     class Changes(IdentityEngine):
-        def noise(self, tiles: list[Any]) -> list[Any]:
+        def noise(self, tiles: list[Any], kind: str | None = None) -> list[Any]:
             job.source.write_bytes(pictures.png(seed=50))
-            return super().noise(tiles)
+            return super().noise(tiles, kind)
 
     outcome = only(Pipeline(loads(Changes())), job)
     assert outcome.error == "UnreadablePhoto"

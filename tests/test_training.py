@@ -173,6 +173,50 @@ def test_training_makes_a_denoiser_better(recipe_path: Path, tmp_path: Path) -> 
     assert after > losses.mean_psnr(noisy, target) + 1
 
 
+EXPERTS = RECIPE.replace('"unet"', '"experts"').replace(
+    "[mix]\ncamera = 0.5\ngaussian = 0.5\n",
+    "[mix.camera]\ncamera = 1.0\n[mix.white]\ngaussian = 1.0\n",
+)
+
+
+def test_experts_are_trained_in_turn_each_on_its_own_noise(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    recipe_path.write_text(EXPERTS)
+    trainer = Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+    seen = [{key: p.clone() for key, p in trainer.net.named_parameters()}]
+    for until in (1, 2, 6):
+        trainer.run(lambda _: None, until=until)
+        seen.append({key: p.clone() for key, p in trainer.net.named_parameters()})
+    for step, trained, resting in ((1, "camera", "white"), (2, "white", "camera")):
+        moved = {
+            k.split(".")[0] for k in seen[0] if not torch.equal(seen[step - 1][k], seen[step][k])
+        }
+        assert moved == {trained}, resting
+    folder = export.export(tmp_path / "run", recipe_path, tmp_path / "model", [{"name": "mine"}])
+    engine = Engine(load(folder), folder, "cpu", "fp32")
+    assert engine.kinds == ("camera", "white")
+    tile = _scenes(1, 32)[0].permute(1, 2, 0).contiguous().numpy()
+    camera, white = (engine.noise([tile], kind)[0] for kind in engine.kinds)
+    assert not np.array_equal(camera, white)
+    np.testing.assert_array_equal(engine.noise([tile])[0], camera)
+
+
+@pytest.mark.parametrize(
+    ("net", "mix", "told"),
+    [("experts", "[mix]\ncamera = 1.0", r"\[mix.camera\]"),
+     ("experts", "[mix.camera]\ncamera = 1.0", r"\[mix.white\]"),
+     ("unet", "[mix.camera]\ncamera = 1.0", r"one table \[mix\]")],
+)  # fmt: skip
+def test_a_mix_of_another_form_is_told(
+    recipe_path: Path, tmp_path: Path, net: str, mix: str, told: str
+) -> None:
+    text = RECIPE.replace('"unet"', f'"{net}"').replace("[mix]\ncamera = 0.5\ngaussian = 0.5", mix)
+    recipe_path.write_text(text)
+    with pytest.raises(UsageError, match=told):
+        Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+
+
 def test_a_run_exports_a_model_that_the_engine_runs(recipe_path: Path, tmp_path: Path) -> None:
     trainer = Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
     trainer.run(lambda _: None)

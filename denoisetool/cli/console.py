@@ -193,7 +193,8 @@ class Console:
             line = f"{outcome.source} -> {outcome.target} ({outcome.megapixels:.1f} MP, "
             line += f"{outcome.seconds:.1f} s"
             if outcome.noise is not None and outcome.changed:
-                line += f", noise {outcome.noise:.1f}"
+                kind = f" {outcome.noise_kind}" if outcome.noise_kind else ""
+                line += f",{kind} noise {outcome.noise:.1f}"
             if self.verbose and outcome.shift_mean is not None:
                 line += f", colour shift {outcome.shift_mean:.2f} mean {outcome.shift_p95:.2f} p95"
             self.say(line + ("" if outcome.changed else ", nothing changed") + ")")

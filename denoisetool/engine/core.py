@@ -79,6 +79,7 @@ class Engine:
         card: the model's card.
         choice: device, precision and reason.
         batch: how many tiles are computed at once; halved when memory runs out.
+        kinds: kinds of noise that the net has experts for; empty when one net does for all.
         lanes: threads that may call it at the same time. On a CPU each computes tiles with its
             share of the cores; a GPU has one tile after the other, and the threads prepare them.
 
@@ -106,6 +107,7 @@ class Engine:
         self._exact = _load(card, folder / WEIGHTS_FILE).to(self._device)
         self._exact.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._net = self._exact
+        self.kinds: tuple[str, ...] = getattr(self._exact, "kinds", ())
         chosen, because = self._pick_precision(precision, cache)
         self.choice = Choice(name, chosen, f"{why}; {because}")
         if chosen != "fp32":
@@ -120,11 +122,12 @@ class Engine:
 
     # -- running -------------------------------------------------------------------------------
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         """Estimate the noise of tiles of one shape.
 
         Args:
             tiles: float32 (h, w, C) in [0, 1], sides multiples of the card's stride.
+            kind: one of `kinds`; None for the first, or where there are none.
 
         Returns:
             Noise, float16 (h, w, C) each, in the same order.
@@ -132,19 +135,19 @@ class Engine:
         Raises:
             OutOfMemoryError: a single tile is too much.
         """
-        return self._run(tiles, self._net)
+        return self._run(tiles, self._net, kind)
 
-    def exact_noise(self, tile: Float) -> Half:
+    def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         """`noise` of one tile in float32, for when the fast arithmetic gave nonsense."""
-        return self._run([tile], self._exact)[0]
+        return self._run([tile], self._exact, kind)[0]
 
-    def _run(self, tiles: list[Float], net: torch.nn.Module) -> list[Half]:
+    def _run(self, tiles: list[Float], net: torch.nn.Module, kind: str | None) -> list[Half]:
         results: list[Half] = []
         while len(results) < len(tiles):
             part = tiles[len(results) : len(results) + self.batch]
             try:
                 with self._turn:
-                    results.extend(self._forward(part, net))
+                    results.extend(self._forward(part, net, kind))
             except (MemoryError, RuntimeError) as error:
                 if not self._is_out_of_memory(error):
                     raise
@@ -154,12 +157,15 @@ class Engine:
                 self.batch = max(1, len(part) // 2)
         return results
 
-    def _forward(self, tiles: list[Float], net: torch.nn.Module) -> list[Half]:
+    def _forward(
+        self, tiles: list[Float], net: torch.nn.Module, kind: str | None = None
+    ) -> list[Half]:
         torch = self._torch
+        told = (kind,) if kind else ()
         stacked = tiles[0][None] if len(tiles) == 1 else np.stack(tiles)
         with torch.inference_mode():
             x = torch.from_numpy(stacked).permute(0, 3, 1, 2)  # already channels last in memory
-            noise = net(x.to(self._device)).half().permute(0, 2, 3, 1).contiguous().cpu()
+            noise = net(x.to(self._device), *told).half().permute(0, 2, 3, 1).contiguous().cpu()
         return list(noise.numpy())
 
     def _is_out_of_memory(self, error: Exception) -> bool:
@@ -235,13 +241,15 @@ class Engine:
         tile = np.clip(picture, 0, 1).astype(np.float32)
         self.batch = 1
         try:
-            exact = self._forward([tile], self._exact)[0].astype(np.float32)
-            short = self._forward([tile], self._converted(precision))[0].astype(np.float32)
+            exact, short = (
+                np.stack([self._forward([tile], net, kind)[0] for kind in self.kinds or (None,)])
+                for net in (self._exact, self._converted(precision))
+            )
         except RuntimeError as error:  # an operation this device lacks in this precision
             if self._is_out_of_memory(error):
                 raise
             return float("inf")
-        difference = float(np.sqrt(np.mean((exact - short) ** 2)))
+        difference = float(np.sqrt(np.mean((exact.astype(np.float32) - short) ** 2)))
         return difference if np.isfinite(difference) else float("inf")
 
     def _probe_key(self, precision: str) -> str:

@@ -9,14 +9,15 @@ from denoisetool.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-NAMES = ("unet",)
+NAMES = ("unet", "experts")
 
 
 def build(name: str, args: dict[str, Any]) -> nn.Module:
     """Build an untrained net.
 
     A net maps float tensors (N, C, H, W), nominally in [0, 1], H and W multiples of its stride, to
-    the estimated noise of the same shape: the clean picture is the input minus the output.
+    the estimated noise of the same shape: the clean picture is the input minus the output. One
+    with `kinds` also takes the kind of noise, one of these names.
 
     Args:
         name: one of `NAMES`.
@@ -30,9 +31,10 @@ def build(name: str, args: dict[str, Any]) -> nn.Module:
             f"unknown net {name!r}; this version knows {', '.join(NAMES)}",
             hint="update denoisetool, or install a model made for this version",
         )
-    from denoisetool.nets import unet
+    from denoisetool.nets.experts import Experts
+    from denoisetool.nets.unet import UNet
 
     try:
-        return unet.UNet(**args)
+        return UNet(**args) if name == "unet" else Experts(**args)
     except (TypeError, ValueError) as error:
         raise ModelError(f"the arguments of net {name!r} are wrong: {error}") from error

@@ -110,7 +110,7 @@ class UNet(nn.Module):
             raise ValueError("down_blocks must have one entry less than widths")
         self.unshuffle = unshuffle
         self.level_lift = level_lift
-        self.stride = unshuffle * 2 ** len(scales)
+        self.stride: int = unshuffle * 2 ** len(scales)
         self.levels = LevelEstimator(channels, level_width) if level_width else None
         self.tell = nn.Conv2d(1, widths[1], 3, padding=1, bias=False) if level_width else None
         self.head = nn.Conv2d(

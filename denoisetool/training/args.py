@@ -27,7 +27,8 @@ class Recipe:
             to zero (the rate is constant in between, so that a run can be prolonged).
         clip: largest gradient norm.
         ema: decay of the exponential moving average of the weights, the one that is shipped.
-        mix: share of each kind of noise; see `degrade.KINDS`.
+        mix: share of each kind of noise; see `degrade.KINDS`. For a net with experts a table of
+            shares for each of them; they are trained in turn, step by step.
         checkpoint_every, log_every: in steps.
     """
 
@@ -48,7 +49,7 @@ class Recipe:
     decay: float = 0.4
     clip: float = 1.0
     ema: float = 0.999
-    mix: dict[str, float] = field(default_factory=dict)
+    mix: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: int = 1000
     log_every: int = 200
 
@@ -65,6 +66,18 @@ class Recipe:
             return self.rate
         progress = min(1.0, (step - start) / max(1.0, self.steps - start))
         return float(self.rate * (1 - progress**0.5))
+
+    def mix_for(self, expert: str) -> dict[str, float]:
+        """The shares of noise for one expert; '' is the net that has none.
+
+        Raises:
+            UsageError: the recipe's mix is not of that form.
+        """
+        mix = self.mix.get(expert) if expert else self.mix
+        if not isinstance(mix, dict) or any(isinstance(share, dict) for share in mix.values()):
+            form = f"a table [mix.{expert}]" if expert else "one table [mix]"
+            raise UsageError(f"the recipe's net needs {form} of noise shares")
+        return mix
 
     def in_tail(self, step: int) -> bool:
         """Whether `step` belongs to the last share that uses the larger patches."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
+from denoisetool.nets.experts import Experts, members
 from denoisetool.nets.unet import UNet, kmac_per_pixel
 from denoisetool.training import args
 from denoisetool.training.loop import CHECKPOINT
@@ -45,7 +46,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     except FileNotFoundError as error:
         raise ModelError("no checkpoint here", path=run, hint="train first") from error
     net = nets.build(recipe.net, recipe.net_args)
-    assert isinstance(net, UNet)
+    assert isinstance(net, (UNet, Experts))
     try:
         net.load_state_dict(state["average"])
     except RuntimeError as error:
@@ -68,7 +69,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         "channels": recipe.net_args.get("channels", 3),
         "stride": stride,
         "receptive_radius": net.receptive_radius,
-        "overlap": -(-effective_radius(net) // stride) * stride,
+        "overlap": -(-max(map(effective_radius, members(net).values())) // stride) * stride,
         "sigma_range": [0.0, 55.0],
         "color_space": "sRGB",
         "kmac_per_pixel": round(kmac_per_pixel(net), 2),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from denoisetool import nets
 from denoisetool.errors import ModelError
-from denoisetool.nets.unet import UNet
+from denoisetool.nets.experts import members
 from denoisetool.training.args import Recipe
 from denoisetool.training.data import Image, Patches
 from denoisetool.training.degrade import Degradation
@@ -60,8 +60,10 @@ class Trainer:
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.average.load_state_dict(self.net.state_dict())
+        self.experts = members(self.net)
+        self.mixes = [recipe.mix_for(expert) for expert in self.experts]
         self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
-        self.usual_norm = recipe.clip
+        self.usual_norms = [recipe.clip] * len(self.experts)
         self.step = 0
         self.pixels = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,11 +104,13 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         # One wild batch can throw a net back by thousands of steps: no gradient is let through
         # that is much larger than they have been, and none that is not finite.
-        limit = min(self.recipe.clip, WILD * self.usual_norm) if self.step else self.recipe.clip
+        turn, seen = self.step % len(self.experts), self.step // len(self.experts)
+        usual = self.usual_norms[turn]
+        limit = min(self.recipe.clip, WILD * usual) if seen else self.recipe.clip
         norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), limit))
         if math.isfinite(norm):
             self.optimizer.step(self.recipe.rate_at(self.step))
-            self.usual_norm += (min(norm, limit) - self.usual_norm) / min(200, self.step + 1)
+            self.usual_norms[turn] += (min(norm, limit) - usual) / min(200, seen + 1)
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             mine: list[Tensor] = list(self.average.parameters())
@@ -120,18 +124,18 @@ class Trainer:
         Half of the batch is told the true level, give or take a fifth, so that the denoiser learns
         to obey; the other half goes by the estimate, and the estimator learns from the picture too.
         """
+        net = list(self.experts.values())[self.step % len(self.experts)]
         with torch.autocast(self.device.type, torch.bfloat16):
-            if not self.recipe.net_args.get("level_width"):
-                noise = self.net(noisy)
+            if net.levels is None:
+                noise = net(noisy)
                 return noisy - noise.float(), noise.new_zeros(())
             truth = true_level(noisy - target)
-            assert isinstance(self.net, UNet)
-            level = self.net.level(noisy).float()
+            level = net.level(noisy).float()
             half = len(noisy) // 2
             generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
             jitter = (0.8 + 0.4 * torch.rand(half, 1, 1, 1, generator=generator)).to(truth.device)
             told = torch.cat([truth[:half] * jitter, level[half:]])
-            noise = self.net(noisy, told)
+            noise = net(noisy, told)
         return noisy - noise.float(), LEVEL_WEIGHT * level_loss(level, truth)
 
     def _batches(self, last: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -183,7 +187,8 @@ class Trainer:
             recipe.tail_batch if tail else recipe.batch,
             recipe.tail_patch if tail else recipe.patch,
         )
-        degrade = Degradation(recipe.mix, seed=int(rng.integers(2**62)))
+        mix = self.mixes[step % len(self.mixes)]
+        degrade = Degradation(mix, seed=int(rng.integers(2**62)))
         noisy, target = degrade(clean)
         order = torch.from_numpy(rng.permutation(len(noisy)))  # kinds come in groups
         noisy, target = noisy[order], target[order]
@@ -198,7 +203,7 @@ class Trainer:
             "recipe": asdict(self.recipe),
             "step": self.step,
             "pixels": self.pixels,
-            "usual_norm": self.usual_norm,
+            "usual_norms": self.usual_norms,
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -223,4 +228,4 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.pixels = state["step"], state["pixels"]
-        self.usual_norm = state["usual_norm"]
+        self.usual_norms = state["usual_norms"]

@@ -62,23 +62,16 @@ def gaussian_pairs(
 
 
 def clean_with(denoiser: Denoiser, noisy: npt.NDArray[Any]) -> Picture:
-    """What the command would write for an 8-bit picture; float levels stay unclipped inside."""
+    """What the command would write for an 8-bit picture, or for a float one, which is not clipped
+    before the end."""
     if noisy.dtype == np.uint8:
         photo = Photo(pixels=noisy.copy(), format="png", mode="RGB")
         denoiser.denoise(photo)
         return np.asarray(photo.pixels, np.uint8)
-    return unclipped(denoiser, noisy)
-
-
-def unclipped(denoiser: Denoiser, noisy: npt.NDArray[np.float32]) -> Picture:
-    """The whole picture at once through the net, input not clipped."""
-    engine = denoiser.engine
-    stride = engine.card.stride
-    height, width = noisy.shape[:2]
-    pad = ((stride, stride + -height % stride), (stride, stride + -width % stride), (0, 0))
-    padded = np.pad(noisy / np.float32(255), pad, mode="reflect").astype(np.float32)
-    found = engine.noise([padded])[0][stride : stride + height, stride : stride + width]
-    return np.asarray(np.clip(np.rint(noisy - 255 * found), 0, 255), np.uint8)
+    scaled = np.asarray(noisy / 255, np.float32)
+    photo = Photo(pixels=scaled, format="tiff", mode="RGB")
+    denoiser.denoise(photo)
+    return np.asarray(np.clip(np.rint(scaled * 255), 0, 255), np.uint8)
 
 
 def score(rows: list[dict[str, float]]) -> dict[str, Any]:

@@ -26,15 +26,17 @@ CARD = ModelCard(
 class IdentityEngine:
     """Finds no noise."""
 
+    kinds: tuple[str, ...] = ()
+
     def __init__(self, *_: object) -> None:
         self.card, self.batch, self.lanes = CARD, 1, CALLER
         self.choice = Choice("cpu", "fp32", "this is a fake")
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         return [np.zeros(tile.shape, np.float16) for tile in tiles]
 
-    def exact_noise(self, tile: Float) -> Half:
-        return self.noise([tile])[0]
+    def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
+        return self.noise([tile], kind)[0]
 
     def tile_side(self) -> int:
         return 512
@@ -43,7 +45,7 @@ class IdentityEngine:
 class SmoothingEngine(IdentityEngine):
     """Takes whatever differs from the mean of the four neighbours for noise."""
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         return [(tile - self._mean(tile)).astype(np.float16) for tile in tiles]
 
     @staticmethod
@@ -56,7 +58,7 @@ class SmoothingEngine(IdentityEngine):
 class NaNEngine(IdentityEngine):
     """Gives nonsense, in float32 too."""
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         return [np.full(tile.shape, np.nan, np.float16) for tile in tiles]
 
 
@@ -67,10 +69,10 @@ class OutOfMemoryEngine(SmoothingEngine):
         super().__init__()
         self.side = side
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         if max(max(tile.shape[:2]) for tile in tiles) > self.side:
             raise OutOfMemoryError
-        return super().noise(tiles)
+        return super().noise(tiles, kind)
 
     def tile_side(self) -> int:
         return 1024
@@ -83,9 +85,9 @@ class GatedEngine(SmoothingEngine):
         super().__init__()
         self.gate = gate
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         self.gate()
-        return super().noise(tiles)
+        return super().noise(tiles, kind)
 
 
 class SlowEngine(GatedEngine):
@@ -102,10 +104,10 @@ class PoisonedEngine(SlowEngine):
         super().__init__(seconds)
         self.side = side
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         if max(tiles[0].shape[:2]) > self.side:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().noise(tiles)
+        return super().noise(tiles, kind)
 
 
 class BrokenEngine(IdentityEngine):
@@ -115,7 +117,7 @@ class BrokenEngine(IdentityEngine):
         super().__init__()
         self.error = error
 
-    def noise(self, tiles: list[Float]) -> list[Half]:
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         raise self.error
 
 
