@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,13 +12,16 @@ import typer
 from denoisetool import events
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
+from denoisetool.errors import OutputExists
 from denoisetool.settings import resolve
 
 if TYPE_CHECKING:
     from denoisetool.registry import Entry
 
 app = typer.Typer(
-    help="List, inspect, install and remove models.", no_args_is_help=True, rich_markup_mode=None
+    help="List, inspect, install, export and remove models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
@@ -113,6 +117,55 @@ def install(
     for note in entry.notes:
         print_error(f"note: {note}")
     print_error(f"installed {entry.name} in {entry.folder}; use it with --model {entry.name}")
+
+
+@app.command()
+def export(
+    name: Name,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE.onnx", show_default=False, help="The file to write."
+        ),
+    ],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            show_default=False,
+            help="Which expert, of a model that has them: camera or white. [default: camera]",
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Write a model as ONNX, for use in other programs; checked against the model first.
+
+    Input `photo` (N, C, H, W), 0 to 1; output `noise`, to be subtracted. Needs
+    `pip install 'denoisetool[onnx]'`.
+    """
+    from denoisetool.engine.onnx import to_onnx
+    from denoisetool.files import atomic_write
+    from denoisetool.registry import Registry
+
+    registry = Registry()
+    entry = registry.find(name)
+    registry.verify(entry)
+    if output.exists() and not overwrite:
+        raise OutputExists("is there already", path=output, hint="--overwrite replaces it")
+    data, difference = to_onnx(entry.card, entry.folder, kind)
+    with atomic_write(output, overwrite=overwrite) as file:
+        file.write(data)
+    if json:
+        print_line(
+            events.record(
+                "exported", name=name, target=output, bytes=len(data), difference=difference
+            )
+        )
+    print_error(
+        f"wrote {output}, {len(data) / 1e6:.1f} MB; within {difference * 255:.5f} levels of"
+        " the model"
+    )
 
 
 @app.command()

@@ -3,6 +3,7 @@
     core.py      the engine: noisy tiles in, their noise out
     devices.py   what this machine has to compute with
     probes.py    what the precision probe found, remembered
+    onnx.py      a model as a file for other programs
 
 torch itself is imported when an engine is made, not when this package is.
 """

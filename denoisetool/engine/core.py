@@ -104,7 +104,7 @@ class Engine:
         self.card = card
         name, why = pick_device(device)
         self._device = torch.device(name)
-        self._exact = _load(card, folder / WEIGHTS_FILE).to(self._device)
+        self._exact = load_net(card, folder / WEIGHTS_FILE).to(self._device)
         self._exact.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._net = self._exact
         self.kinds: tuple[str, ...] = getattr(self._exact, "kinds", ())
@@ -271,8 +271,12 @@ class Engine:
         return net
 
 
-def _load(card: ModelCard, path: Path) -> torch.nn.Module:
-    """The net of `card` with the weights at `path`, float32, ready for inference."""
+def load_net(card: ModelCard, path: Path) -> torch.nn.Module:
+    """The net of `card` with the weights at `path`, float32, on the CPU, ready for inference.
+
+    Raises:
+        ModelError: the weights are missing, damaged or do not fit the card.
+    """
     import safetensors
     from safetensors.torch import load_file
 
