@@ -57,7 +57,7 @@ def test_the_correction_makes_no_steps() -> None:
     assert np.abs(np.diff(field.astype(np.float32), axis=1)).max() * 255 < 0.4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]))
 def test_any_size_and_nothing_grows(height: int, width: int, channels: int) -> None:
     noise = _white((height, width, channels), 8 / 255).astype(np.float16)

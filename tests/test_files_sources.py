@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from denoisetool import errors
@@ -304,7 +304,6 @@ def test_many_files_take_little_time(tmp_path: Path) -> None:
 names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(st.lists(names, unique=True), st.randoms(use_true_random=False))
 def test_natural_order_is_total(some: list[str], shuffle: random.Random) -> None:
     ordered = sorted(some, key=natural_key)
@@ -312,7 +311,6 @@ def test_natural_order_is_total(some: list[str], shuffle: random.Random) -> None
     assert sorted(some, key=natural_key) == ordered
 
 
-@settings(deadline=None)
 @given(names)
 def test_names_fold_to_one_fixed_point(name: str) -> None:
     assert fold(fold(name)) == fold(name)

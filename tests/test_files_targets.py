@@ -288,7 +288,7 @@ trees = st.builds(
 templates = st.sampled_from([None, "{stem}_c", "{parent}", "s/{stem}", "{name}", "{stem}/{index}"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(trees, max_size=25, unique_by=lambda s: s.path),
     templates,
@@ -316,7 +316,7 @@ def test_any_plan_is_free_of_collisions_inside_and_the_same_in_any_order(
     assert again.outputs == made.outputs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(trees, max_size=15, unique_by=lambda s: s.path))
 def test_a_photo_without_a_rival_keeps_its_name(sources: list[Source]) -> None:
     made = plan(sources, Destination(folder=OUT))

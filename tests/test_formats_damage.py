@@ -149,7 +149,7 @@ def test_a_file_cut_short_is_never_a_picture(name: str, depth: str, mode: str) -
         assert cut > len(data) // 2
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(
     row=st.sampled_from(GOOD),
     written=st.booleans(),

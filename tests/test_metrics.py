@@ -152,7 +152,7 @@ def test_ciede2000_equals_scikit_image() -> None:
     st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 50),
     st.sampled_from(["uint8", "uint16", "float32"]),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_box_reduce_is_the_mean_of_each_box(
     height: int, width: int, channels: int, factor: int, dtype: str
 ) -> None:

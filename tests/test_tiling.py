@@ -106,3 +106,11 @@ def test_tiles_stay_within_the_area_and_waste_little(height: int, width: int, si
     if side == 1024:
         padded = (height + 64) * (width + 64)
         assert high * wide * len(tiles) <= 1.45 * padded + 40_000
+
+
+def test_the_net_sees_what_a_float_picture_has_beyond_black_and_white() -> None:
+    pixels = np.linspace(-3, 4, 64, dtype=np.float32).reshape(8, 8, 1)
+    (window,) = tiling.plan(8, 8, 64, 0, 8)
+    rows, columns = (slice(-span.start, 8 - span.start) for span in (window.rows, window.columns))
+    seen = tiling.extract(pixels, window, 1.0)[rows, columns]
+    np.testing.assert_array_equal(seen, np.clip(pixels, -1, 2))

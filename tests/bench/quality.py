@@ -1,16 +1,21 @@
-"""Quality of a model on the test sets: `python -m tests.bench.quality [--model NAME] [--data DIR]`.
+"""Quality of models on the test sets: `python -m tests.bench.quality [--model NAME,...]`.
 
-Prints JSON, and with --card notes the scores in the model's card. Protocols: Gaussian noise on
-x/255, not clipped, generator seeded with 0 for each image, output clamped and rounded to 8 bits;
-real sets 8 bits in and out, as the command writes them. RGB PSNR without border crop, mean over
-images. `clipped` rows: the noisy picture is rounded and clipped to 8 bits first, as files are.
+Prints JSON, and with --card notes the scores in the models' cards. --rivals nlm,bm3d measures those
+on the same pictures (--limit takes the first few of each set: BM3D needs minutes for a picture).
+`mp_per_s` is the time of the denoising alone, one picture after the other.
+
+Protocols: Gaussian noise on x/255, not clipped, generator seeded with 0 for each image, output
+clamped and rounded to 8 bits; real sets 8 bits in and out, as the command writes them. RGB PSNR
+without border crop, mean over images. `clipped` rows: the noisy picture is rounded and clipped to 8
+bits first, as files are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +32,10 @@ from denoisetool.modelcard import CARD_FILE
 from denoisetool.photo import Photo
 from denoisetool.registry import Registry
 from denoisetool.settings import folder
+from tests.bench.rivals import RIVALS
 
 Picture = npt.NDArray[np.uint8]
+Method = Callable[[npt.NDArray[Any]], Picture]
 DATA = Path(__file__).parents[3] / "shared" / "data" / "test"
 
 
@@ -86,8 +93,10 @@ def score(rows: list[dict[str, float]]) -> dict[str, Any]:
     return means
 
 
-def measure(denoiser: Denoiser, noisy: npt.NDArray[Any], truth: Picture) -> dict[str, float]:
-    out = clean_with(denoiser, noisy)
+def measure(method: Method, noisy: npt.NDArray[Any], truth: Picture) -> dict[str, float]:
+    started = time.perf_counter()
+    out = method(noisy)
+    seconds = time.perf_counter() - started
     given = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     row = {"psnr_in": metrics.psnr(given, truth), "psnr": metrics.psnr(out, truth)}
     row["ssim"] = metrics.ssim(out, truth)
@@ -96,50 +105,84 @@ def measure(denoiser: Denoiser, noisy: npt.NDArray[Any], truth: Picture) -> dict
     for key, picture in (("channel_error_in", given), ("channel_error", out)):
         means = (picture.astype(np.float64) - truth).mean((0, 1))
         row[key] = float(np.abs(means).max())
-    return row
+    return row | {"mp_per_s": truth.shape[0] * truth.shape[1] / 1e6 / seconds}
 
 
-def run(denoiser: Denoiser, data: Path, sets: list[str]) -> dict[str, Any]:
-    """Scores per set."""
+def pairs_of(data: Path, name: str) -> dict[str, tuple[float | None, list[Any]]]:
+    """The variants of a set: sigma, if it is known, and (name, noisy, truth) of its pictures."""
+    if name in ("nam", "polyu"):
+        return {name: (None, list(real_pairs(data, name)))}
+    base, _, sigma = name.partition(":")
+    plain = list(gaussian_pairs(data, base, float(sigma)))
+    clipped = [(n, np.clip(np.rint(x), 0, 255).astype(np.uint8), t) for n, x, t in plain]
+    title = f"{base} sigma {sigma}"
+    return {title: (float(sigma), plain), f"{title} clipped": (float(sigma), clipped)}
+
+
+def run(denoiser: Denoiser, data: Path, sets: list[str], limit: int | None) -> dict[str, Any]:
+    """Scores of a model per set."""
     result: dict[str, Any] = {}
     for name in sets:
-        if name in ("nam", "polyu"):
-            result[name] = score([measure(denoiser, n, t) for _, n, t in real_pairs(data, name)])
-            continue
-        base, _, sigma = name.partition(":")
-        for clip in (False, True):
-            rows = []
-            for _, noisy, truth in gaussian_pairs(data, base, float(sigma)):
-                given = np.clip(np.rint(noisy), 0, 255).astype(np.uint8) if clip else noisy
-                rows.append(measure(denoiser, given, truth))
-            result[f"{base} sigma {sigma}{' clipped' if clip else ''}"] = score(rows)
+        for title, (_, pairs) in pairs_of(data, name).items():
+            rows = [measure(lambda n: clean_with(denoiser, n), n, t) for _, n, t in pairs[:limit]]
+            result[title] = score(rows)
+    return result
+
+
+def run_rival(rival: str, data: Path, sets: list[str], limit: int | None) -> dict[str, Any]:
+    """Scores of another denoiser per set, at the strength that suits the set best."""
+    result: dict[str, Any] = {}
+    method, strengths = RIVALS[rival]
+    for name in sets:
+        for title, (sigma, pairs) in pairs_of(data, name).items():
+            tries = []
+            for strength in strengths(sigma):
+                work: Method = lambda n, s=strength: method(n.astype(np.float32), s)  # type: ignore[misc]  # noqa: E731
+                rows = [measure(work, n, t) for _, n, t in pairs[:limit]]
+                tries.append(score(rows) | {"strength": strength})
+            result[title] = max(tries, key=lambda scores: scores["psnr"])
     return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="fast")
+    parser.add_argument("--model", default="fast", help="names, with commas; '' for none")
+    parser.add_argument("--rivals", default="", help="of nlm and bm3d, with commas")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--no-lock", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--sets", default="nam,polyu,kodak24:25,cbsd68:25,kodak24:15,kodak24:50")
-    parser.add_argument("--card", action="store_true", help="write the scores into the card")
+    parser.add_argument("--limit", type=int, help="only the first few pictures of each set")
+    parser.add_argument("--card", action="store_true", help="write the scores into the cards")
     options = parser.parse_args()
+    if options.card and options.limit:
+        parser.error("a card is for whole sets")
     if options.threads:
         torch.set_num_threads(options.threads)
-    entry = Registry().find(options.model)
-    engine = Engine(entry.card, entry.folder, "cpu", options.precision, folder("cache"))
-    denoiser = Denoiser(engine, color_lock=not options.no_lock)
-    scores = run(denoiser, options.data, options.sets.split(","))
-    result = {"model": options.model, "sha256": entry.card.weights_sha256[:12]}
-    result |= {"precision": engine.choice.precision, "scores": scores}
-    print(json.dumps(result, indent=1))
-    if options.card:
-        path = entry.folder / CARD_FILE
-        card = tomlkit.parse(path.read_text(encoding="utf-8"))
-        card["scores"] = scores
-        path.write_text(tomlkit.dumps(card), encoding="utf-8")
+    sets = options.sets.split(",")
+    for name in filter(None, options.model.split(",")):
+        entry = Registry().find(name)
+        engine = Engine(entry.card, entry.folder, "cpu", options.precision, folder("cache"))
+        denoiser = Denoiser(engine, color_lock=not options.no_lock)
+        scores = run(denoiser, options.data, sets, options.limit)
+        about = {"model": name, "sha256": entry.card.weights_sha256[:12]}
+        print(
+            json.dumps(about | {"precision": engine.choice.precision, "scores": scores}, indent=1)
+        )
+        if options.card:
+            path = entry.folder / CARD_FILE
+            card = tomlkit.parse(path.read_text(encoding="utf-8"))
+            card["scores"] = {key: _kept(row) for key, row in scores.items()}
+            path.write_text(tomlkit.dumps(card), encoding="utf-8")
+    for name in filter(None, options.rivals.split(",")):
+        scores = run_rival(name, options.data, sets, options.limit)
+        print(json.dumps({"rival": name, "scores": scores}, indent=1), flush=True)
+
+
+def _kept(row: dict[str, Any]) -> dict[str, Any]:
+    """What a card keeps: everything that does not depend on this machine."""
+    return {key: value for key, value in row.items() if key != "mp_per_s"}
 
 
 if __name__ == "__main__":
