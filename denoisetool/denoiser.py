@@ -62,6 +62,7 @@ class Report:
 
     Attributes:
         noise: rms of the noise that was found, in levels of 255.
+        clean: whether there was next to none, so that the photo was left as it is.
         kind: the kind of that noise, `camera` or `white`; None when the model does not ask.
         shift_mean: CIEDE2000 between the 16 x 16-boxed pictures before and after, mean.
         shift_p95: the same, 95th percentile.
@@ -71,6 +72,7 @@ class Report:
 
     noise: float = 0.0
     kind: str | None = None
+    clean: bool = False
     shift_mean: float = 0.0
     shift_p95: float = 0.0
     changed: bool = False
@@ -119,6 +121,8 @@ class Denoiser:
         for number, strength in enumerate(passes):
             found = self._estimate(photo, report, progress, number, len(passes))
             self._take_out(photo, found, before, strength, report)
+            if report.clean:
+                break
             del found  # two bytes a sample: gone before the next pass, or the encoder, needs room
         if report.changed:
             after = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
@@ -128,10 +132,16 @@ class Denoiser:
     def _take_out(
         self, photo: Photo, found: Half, coarse: Float, strength: float, report: Report
     ) -> None:
-        """Subtract the noise, colour locked and bounded; first, note how much was found."""
+        """Subtract the noise, colour locked and bounded; first, note how much was found.
+
+        A photo with next to none is left alone, unless more than usual is asked for.
+        """
         lanes = self.engine.lanes
         mean, power = color.cells(found, lanes)
         report.noise = report.noise or float(np.sqrt(power.mean())) * 255
+        report.clean = self.strength <= 1 and noise.is_clean(power)
+        if report.clean:
+            return
         changed = noise.subtract(
             photo.pixels, found, photo.peak,
             strength=strength, luma=self.luma, chroma=self.chroma,

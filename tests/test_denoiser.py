@@ -172,3 +172,19 @@ def test_a_model_with_one_net_for_all_noise_is_asked_once() -> None:
     photo, engine = _photo(), ConstantEngine()
     assert Denoiser(engine).denoise(photo).kind is None
     assert len(engine.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "strength", "clean"), [(0.5, 1.0, True), (1.2, 1.0, False), (0.5, 1.5, False)]
+)
+def test_a_clean_photo_is_left_alone_unless_more_is_asked_for(
+    found: float, strength: float, clean: bool
+) -> None:
+    photo = _photo("uint16")
+    before = photo.pixels.copy()
+    engine = ConstantEngine(found / 255)
+    report = Denoiser(engine, strength=strength, color_lock=False).denoise(photo)
+    assert report.clean == clean
+    assert report.changed != clean
+    assert np.array_equal(photo.pixels, before) == clean
+    assert report.noise == pytest.approx(found, rel=0.01)

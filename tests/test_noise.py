@@ -92,3 +92,10 @@ def test_noise_is_white_where_the_white_expert_finds_it_all(
 ) -> None:
     power = {"camera": (camera / 255) ** 2, "white": (white / 255) ** 2}
     assert noise.kind_of(power) == kind
+
+
+def test_a_photo_with_noise_in_its_shadows_is_not_clean() -> None:
+    power = np.full((10, 10, 3), (0.4 / 255) ** 2, np.float32)
+    assert noise.is_clean(power)
+    power[:, :2] = (3 / 255) ** 2
+    assert not noise.is_clean(power)

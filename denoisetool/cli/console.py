@@ -197,7 +197,11 @@ class Console:
                 line += f",{kind} noise {outcome.noise:.1f}"
             if self.verbose and outcome.shift_mean is not None:
                 line += f", colour shift {outcome.shift_mean:.2f} mean {outcome.shift_p95:.2f} p95"
-            self.say(line + ("" if outcome.changed else ", nothing changed") + ")")
+            if outcome.clean:
+                line += ", already clean"
+            elif not outcome.changed:
+                line += ", nothing changed"
+            self.say(line + ")")
         for note in outcome.notes:
             self.say(f"  note: {outcome.source.name}: {note}")
 

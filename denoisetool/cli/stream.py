@@ -130,6 +130,7 @@ def _outcome(
     return Outcome(
         source, target or Path(PIPE), "done", megapixels=round(photo.megapixels, 3),
         seconds=round(seconds, 4), noise=round(report.noise, 3), noise_kind=report.kind,
+        clean=report.clean,
         shift_mean=round(report.shift_mean, 4), shift_p95=round(report.shift_p95, 4),
         changed=report.changed, notes=photo.notes + report.notes,
     )  # fmt: skip

@@ -200,7 +200,7 @@ class Pipeline:
                 if item.photo is not None and item.report is not None:
                     report = item.report
                     outcome.noise, outcome.changed = round(report.noise, 3), report.changed
-                    outcome.noise_kind = report.kind
+                    outcome.noise_kind, outcome.clean = report.kind, report.clean
                     outcome.shift_mean = round(report.shift_mean, 4)
                     outcome.shift_p95 = round(report.shift_p95, 4)
                     self._write(item, item.photo, report)
