@@ -2,7 +2,9 @@
 
 Prints JSON, and with --card notes the scores in the models' cards. --rivals nlm,bm3d measures those
 on the same pictures (--limit takes the first few of each set: BM3D needs minutes for a picture).
-`mp_per_s` is the time of the denoising alone, one picture after the other.
+`mp_per_s` is the time of the denoising alone, one picture after the other; `noise_error` is how far
+the reported noise is from the true one, as a share of it, mean of the absolute values. --curve
+prints PSNR and the noise left in the flattest quarter of each picture, by strength.
 
 Protocols: Gaussian noise on x/255, not clipped, generator seeded with 0 for each image, output
 clamped and rounded to 8 bits; real sets 8 bits in and out, as the command writes them. RGB PSNR
@@ -35,7 +37,8 @@ from denoisetool.settings import folder
 from tests.bench.rivals import RIVALS
 
 Picture = npt.NDArray[np.uint8]
-Method = Callable[[npt.NDArray[Any]], Picture]
+Method = Callable[[npt.NDArray[Any]], tuple[Picture, float | None]]
+"""A noisy picture to the clean one, and the noise that was found in it, if the method tells."""
 DATA = Path(__file__).parents[3] / "shared" / "data" / "test"
 
 
@@ -68,17 +71,17 @@ def gaussian_pairs(
         yield path.stem, noisy, truth
 
 
-def clean_with(denoiser: Denoiser, noisy: npt.NDArray[Any]) -> Picture:
+def clean_with(denoiser: Denoiser, noisy: npt.NDArray[Any]) -> tuple[Picture, float | None]:
     """What the command would write for an 8-bit picture, or for a float one, which is not clipped
     before the end."""
     if noisy.dtype == np.uint8:
         photo = Photo(pixels=noisy.copy(), format="png", mode="RGB")
-        denoiser.denoise(photo)
-        return np.asarray(photo.pixels, np.uint8)
+        report = denoiser.denoise(photo)
+        return np.asarray(photo.pixels, np.uint8), report.noise
     scaled = np.asarray(noisy / 255, np.float32)
     photo = Photo(pixels=scaled, format="tiff", mode="RGB")
-    denoiser.denoise(photo)
-    return np.asarray(np.clip(np.rint(scaled * 255), 0, 255), np.uint8)
+    report = denoiser.denoise(photo)
+    return np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8), report.noise
 
 
 def score(rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def score(rows: list[dict[str, float]]) -> dict[str, Any]:
 
 def measure(method: Method, noisy: npt.NDArray[Any], truth: Picture) -> dict[str, float]:
     started = time.perf_counter()
-    out = method(noisy)
+    out, found = method(noisy)
     seconds = time.perf_counter() - started
     given = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     row = {"psnr_in": metrics.psnr(given, truth), "psnr": metrics.psnr(out, truth)}
@@ -105,6 +108,9 @@ def measure(method: Method, noisy: npt.NDArray[Any], truth: Picture) -> dict[str
     for key, picture in (("channel_error_in", given), ("channel_error", out)):
         means = (picture.astype(np.float64) - truth).mean((0, 1))
         row[key] = float(np.abs(means).max())
+    if found is not None:
+        true = float(np.sqrt(np.square(noisy - truth.astype(np.float64)).mean()))
+        row |= {"noise_found": found, "noise_error": abs(found - true) / true}
     return row | {"mp_per_s": truth.shape[0] * truth.shape[1] / 1e6 / seconds}
 
 
@@ -129,6 +135,33 @@ def run(denoiser: Denoiser, data: Path, sets: list[str], limit: int | None) -> d
     return result
 
 
+def curve(denoiser: Denoiser, data: Path, sets: list[str], limit: int | None) -> dict[str, Any]:
+    """Mean PSNR and the mean noise left, in levels, per set and strength."""
+    result: dict[str, Any] = {}
+    for name in sets:
+        title, (_, pairs) = next(iter(pairs_of(data, name).items()))
+        result[title] = {}
+        for denoiser.strength in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2):
+            outs = [(clean_with(denoiser, n)[0], t) for _, n, t in pairs[:limit]]
+            psnr = float(np.mean([metrics.psnr(out, truth) for out, truth in outs]))
+            left = float(np.mean([flat_noise(out, truth) for out, truth in outs]))
+            result[title][str(denoiser.strength)] = [round(psnr, 3), round(left, 3)]
+    return result
+
+
+def flat_noise(out: Picture, truth: Picture, side: int = 16) -> float:
+    """Rms of what differs within the flattest quarter of the cells, in levels; tints left out."""
+    rows, columns = truth.shape[0] // side, truth.shape[1] // side
+
+    def cells(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        cut = picture[: rows * side, : columns * side].astype(np.float64)
+        return cut.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side**2, 3)
+
+    flatness = cells(truth).std(1).mean(1)
+    error = (cells(out) - cells(truth))[flatness <= np.percentile(flatness, 25)]
+    return float(np.sqrt(np.square(error - error.mean(1, keepdims=True)).mean()))
+
+
 def run_rival(rival: str, data: Path, sets: list[str], limit: int | None) -> dict[str, Any]:
     """Scores of another denoiser per set, at the strength that suits the set best."""
     result: dict[str, Any] = {}
@@ -137,7 +170,7 @@ def run_rival(rival: str, data: Path, sets: list[str], limit: int | None) -> dic
         for title, (sigma, pairs) in pairs_of(data, name).items():
             tries = []
             for strength in strengths(sigma):
-                work: Method = lambda n, s=strength: method(n.astype(np.float32), s)  # type: ignore[misc]  # noqa: E731
+                work: Method = lambda n, s=strength: (method(n.astype(np.float32), s), None)  # type: ignore[misc]  # noqa: E731
                 rows = [measure(work, n, t) for _, n, t in pairs[:limit]]
                 tries.append(score(rows) | {"strength": strength})
             result[title] = max(tries, key=lambda scores: scores["psnr"])
@@ -154,6 +187,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--sets", default="nam,polyu,kodak24:25,cbsd68:25,kodak24:15,kodak24:50")
     parser.add_argument("--limit", type=int, help="only the first few pictures of each set")
+    parser.add_argument("--curve", action="store_true", help="by strength instead")
     parser.add_argument("--card", action="store_true", help="write the scores into the cards")
     options = parser.parse_args()
     if options.card and options.limit:
@@ -165,6 +199,9 @@ def main() -> None:
         entry = Registry().find(name)
         engine = Engine(entry.card, entry.folder, "cpu", options.precision, folder("cache"))
         denoiser = Denoiser(engine, color_lock=not options.no_lock)
+        if options.curve:
+            print(json.dumps(curve(denoiser, options.data, sets, options.limit), indent=1))
+            continue
         scores = run(denoiser, options.data, sets, options.limit)
         about = {"model": name, "sha256": entry.card.weights_sha256[:12]}
         print(
