@@ -18,13 +18,15 @@ WIDTH, HEIGHT = 480, 360
 """Sides of a crop in pixels."""
 WHOLE_SIDE, WHOLE_AREA = 720, 2 * WIDTH * HEIGHT
 """A photo within both is shown whole: two crops of it would be mostly one."""
-DARK, BRIGHT = 0.03, 0.97
+DARK, BRIGHT = 0.04, 0.97
 """Shares of white outside which a pixel counts as black or blown out: noise is cut off there."""
+SHADE = 0.15
+"""Share of white that a part's brightness is raised by before its gradients are weighed with it."""
 
 _CELL = 8
 _BAND_CELLS = 16
 _PRICE = 10.0
-"""What a window all black or blown out costs, in units of the strongest detail of the photo."""
+"""What a window all black or blown out costs, where the one with most detail costs 1."""
 
 
 class Window(NamedTuple):
@@ -45,8 +47,9 @@ def choose(picture: Array, peak: float) -> tuple[Window, ...]:
     """The whole picture if it is small, else its flattest and its most detailed part.
 
     Both are told from the strength of the gradients: in a picture without noise they are detail.
-    What is black or blown out is flat too, but says nothing about noise, so it is taken for the
-    flattest part only where there is nothing else.
+    For the flattest part they are weighed with the brightness, since everything looks flat in deep
+    shade, noise too. What is black or blown out says nothing about noise at all, so it is taken
+    only where there is nothing else.
 
     Args:
         picture: (H, W, C), C = 1 or 3, with as little noise as there is one of; any number type.
@@ -58,22 +61,23 @@ def choose(picture: Array, peak: float) -> tuple[Window, ...]:
     height, width = picture.shape[:2]
     if max(height, width) <= WHOLE_SIDE and height * width <= WHOLE_AREA:
         return (Window("whole", 0, 0, width, height),)
-    detail, cut_off = _cells(picture, peak)
+    detail, light, cut_off = _cells(picture, peak)
     shape = min(HEIGHT // _CELL, len(detail)), min(WIDTH // _CELL, detail.shape[1])
     details = _window_means(detail, shape)
-    costs = details / max(float(detail.max()), 1e-9) + _PRICE * _window_means(cut_off, shape)
+    costs = details / (_window_means(light, shape) + SHADE)
+    costs = costs / max(float(costs.max()), 1e-9) + _PRICE * _window_means(cut_off, shape)
     flattest = _window("flattest", int(costs.argmin()), costs.shape[1], height, width)
     busiest = _window("most detailed", int(details.argmax()), costs.shape[1], height, width)
     return (flattest,) if flattest[1:] == busiest[1:] else (flattest, busiest)
 
 
-def _cells(picture: Array, peak: float) -> tuple[Float32, Float32]:
-    """Strength of the gradients, and share of pixels cut off, in boxes of `_CELL` pixels.
+def _cells(picture: Array, peak: float) -> list[Float32]:
+    """Strength of the gradients, brightness, and share of pixels cut off, in boxes of `_CELL`.
 
     The strength is the root of a box's mean gradient energy: a texture all over a window counts
     more than one hard edge through it. Works in bands of rows, so that no whole copy is made.
     """
-    strengths, shares = [], []
+    parts: list[tuple[Float32, ...]] = []
     rows = _CELL * _BAND_CELLS
     for top in range(0, len(picture), rows):
         band = picture[top : top + rows + 1].astype(np.float32).mean(axis=2) / np.float32(peak)
@@ -83,9 +87,12 @@ def _cells(picture: Array, peak: float) -> tuple[Float32, Float32]:
         energy = np.square(below - band)
         energy[:, :-1] += np.square(np.diff(band, axis=1))
         outside = (band < DARK) | (band > BRIGHT)
-        strengths.append(np.sqrt(box_reduce(energy[..., None], _CELL)[..., 0]))
-        shares.append(box_reduce(outside[..., None].astype(np.uint8), _CELL)[..., 0])
-    return np.concatenate(strengths), np.concatenate(shares)
+        strength, light, share = (
+            box_reduce(values[..., None], _CELL)[..., 0]
+            for values in (energy, band, outside.astype(np.uint8))
+        )
+        parts.append((np.sqrt(strength), light, share))
+    return [np.concatenate(maps) for maps in zip(*parts, strict=True)]
 
 
 def _window_means(values: Float32, shape: tuple[int, int]) -> Float64:

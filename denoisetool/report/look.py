@@ -17,7 +17,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 body {
-  margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 68rem;
+  margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 73rem;
   background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
@@ -29,11 +29,11 @@ p { margin: .35rem 0; }
 .path { overflow-wrap: anywhere; }
 .bad { color: var(--bad); }
 .tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1px;
+  display: flex; flex-wrap: wrap; gap: 1px;
   margin: 1.25rem 0; padding: 0; overflow: hidden;
   background: var(--line); border: 1px solid var(--line); border-radius: 10px;
 }
-.tiles > div { padding: .7rem .9rem; background: var(--card); }
+.tiles > div { flex: 1 0 8.5rem; padding: .7rem .9rem; background: var(--card); }
 .tiles dt { color: var(--soft); font-size: .82rem; }
 .tiles dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .bar {
@@ -44,10 +44,15 @@ p { margin: .35rem 0; }
 .bar fieldset { display: flex; gap: .9rem; margin: 0; padding: 0; border: 0; }
 .bar legend { float: left; margin-right: .9rem; padding: 0; color: var(--soft); }
 .bar label { cursor: pointer; }
+.cards {
+  display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; margin-top: 1rem;
+}
+@media (max-width: 72rem) { .cards { display: block; } article { margin-bottom: 1rem; } }
 article {
-  margin: 1.25rem 0; padding: 1rem 1.1rem 1.1rem;
+  grid-column: span 2; min-width: 0; padding: 1rem 1.1rem 1.1rem;
   background: var(--card); border: 1px solid var(--line); border-radius: 10px;
 }
+article.small { grid-column: span 1; }
 .facts { display: flex; flex-wrap: wrap; gap: .1rem 1.5rem; margin: .3rem 0 .8rem; padding: 0; }
 .facts div { display: flex; gap: .4rem; }
 .facts dt { color: var(--soft); }

@@ -16,6 +16,8 @@ from denoisetool.text import printable
 Fact = tuple[str, str]
 """A label and its value, both plain text."""
 NONE = "–"
+HALF = 512
+"""Pixels that fit into half of the page's width."""
 ABOUT = (
     "Crops are shown pixel for pixel, without loss: the flattest part of each photo and the most"
     " detailed one, or all of a small photo. Noise is the root mean square of what was taken away,"
@@ -81,12 +83,17 @@ def toolbar() -> str:
     )
 
 
-def card(anchor: str, name: str, facts: Iterable[Fact], notes: Iterable[str], crops: str) -> str:
-    """One photo with its crops."""
+def card(
+    anchor: str, name: str, facts: Iterable[Fact], notes: Iterable[str], crops: Sequence[Crop]
+) -> str:
+    """One photo with its crops; narrow ones stand side by side where there is room."""
+    narrow = len(crops) == 1 and crops[0].window.width <= HALF
+    size = ' class="small"' if narrow else ""
+    shown = "".join(pair(name, crop) for crop in crops)
     told = "".join(f'<p class="soft">{safe(note)}</p>\n' for note in notes)
     return (
-        f'<article id="{anchor}">\n<h3>{safe(name)}</h3>\n'
-        f'<dl class="facts">{_terms(facts)}</dl>\n{told}<div class="crops">\n{crops}</div>\n'
+        f'<article id="{anchor}"{size}>\n<h3>{safe(name)}</h3>\n'
+        f'<dl class="facts">{_terms(facts)}</dl>\n{told}<div class="crops">\n{shown}</div>\n'
         "</article>\n"
     )
 

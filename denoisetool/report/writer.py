@@ -117,8 +117,7 @@ class Report:
             notes = () if crops else row.notes  # a card has them already
             self._rows.append(page.row(row.name, self._cells(row), anchor, notes))
             if anchor is not None:
-                shown = "".join(page.pair(row.name, crop) for crop in crops)
-                self._keep(page.card(anchor, row.name, self._facts(row), row.notes, shown))
+                self._keep(page.card(anchor, row.name, self._facts(row), row.notes, crops))
 
     def write(self, lines: Iterable[str] = (), tiles: Iterable[Fact] = ()) -> None:
         """Write the page, whole or not at all.
@@ -177,8 +176,11 @@ class Report:
                 text = f"Pictures of {self.pictured:,} of {done:,} photos"
                 yield page.paragraph(f"{text}; the table at the end has all of them.")
             yield page.toolbar()
+            yield '<div class="cards">\n'
 
     def _after_cards(self) -> Iterator[str]:
+        if self.pictured:
+            yield "</div>\n"
         if self._rows:
             columns = ("Photo", "Size", "Noise", "Colour shift", "95th percentile")
             yield page.section("All photos")
