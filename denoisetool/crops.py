@@ -81,7 +81,7 @@ def _cells(picture: Array, peak: float) -> list[Float32]:
     rows = _CELL * _BAND_CELLS
     for top in range(0, len(picture), rows):
         band = picture[top : top + rows + 1].astype(np.float32).mean(axis=2) / np.float32(peak)
-        np.nan_to_num(band, copy=False)
+        np.clip(np.nan_to_num(band, copy=False), 0, 1, out=band)
         below = band[1:] if len(band) > rows else np.concatenate([band[1:], band[-1:]])
         band = band[:rows]
         energy = np.square(below - band)

@@ -68,8 +68,9 @@ def photos_of(folder: Path, result: Pairs) -> list[files.Source]:
             sources.append(found)
         elif isinstance(found, files.Problem):
             result.problems.append(found.error)
-    if not sources and not result.problems:
-        raise NoInputError("no photo here", path=folder)
+    if not sources:
+        hint = str(result.problems[-1]) if result.problems else ""
+        raise NoInputError("no photo here", path=folder, hint=hint)
     return sources
 
 
@@ -111,8 +112,6 @@ def find_results(photos: Path, results: Path) -> Pairs:
         left = [source for source in left if source.path not in used]
         right = [source for source in right if source.path not in used]
     if not found.pairs:
-        if found.problems:
-            raise NoInputError("no photo could be read", path=photos, hint=str(found.problems[0]))
         hint = f"{HOW_MATCHED}; give the two files themselves where names differ"
         raise NoInputError(f"no photo of {photos} has its result here", path=results, hint=hint)
     if beside:

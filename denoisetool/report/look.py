@@ -33,7 +33,8 @@ p { margin: .35rem 0; }
   margin: 1.25rem 0; padding: 0; overflow: hidden;
   background: var(--line); border: 1px solid var(--line); border-radius: 10px;
 }
-.tiles > div { flex: 1 0 8.5rem; padding: .7rem .9rem; background: var(--card); }
+.tiles > div { flex: 1 0 12rem; padding: .7rem .9rem; background: var(--card); }
+@media (max-width: 40rem) { .tiles > div { flex-basis: 8.5rem; } }
 .tiles dt { color: var(--soft); font-size: .82rem; }
 .tiles dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .bar {

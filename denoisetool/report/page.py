@@ -109,9 +109,9 @@ def pair(name: str, crop: Crop) -> str:
     return (
         f'<figure><div class="frame"><div class="pair" style="--w:{window.width};'
         f'--h:{window.height}">\n<img class="before" alt="{safe(f"before: {of}")}"'
-        f' src="{crop.before}" width="{window.width}" height="{window.height}" decoding="async">\n'
+        f' src="{crop.before}" width="{window.width}" height="{window.height}">\n'
         f'<img class="after" alt="{safe(f"after: {of}")}"'
-        f' src="{crop.after}" width="{window.width}" height="{window.height}" decoding="async">\n'
+        f' src="{crop.after}" width="{window.width}" height="{window.height}">\n'
         f'<span>before</span><span>after</span><input type="range" min="0" max="100" value="50"'
         f' aria-label="{safe(f"How much of {of} is shown before")}"></div></div>\n'
         f"<figcaption>{safe(label)}</figcaption></figure>\n"
