@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from denoisetool.cli import options
-from denoisetool.errors import DenoiseError, NoInputError, PhotoError, UsageError
+from denoisetool.errors import DenoiseError, NoInputError, PhotoError, UsageError, explain
 from denoisetool.settings import resolve
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def compare(
         option="-o",
     ) as report:  # fmt: skip
         for problem in problems:
-            report.add(_failed(str(problem.path), problem))
+            report.add(_failed(str(problem.path), problem, problem.path))
         for first, second in found.pairs:
             name = first.name if first == before else str(first.relative_to(before))
             try:
                 row = Row(name, facts=_look(first, second, limits, report.wants_pictures()))
             except DenoiseError as error:
                 problems.append(error)
-                row = _failed(name, error)
+                row = _failed(name, error, first)
             report.add(row)
         if len(problems) > 1 or report.totals.done:
             for problem in problems:
@@ -86,11 +86,11 @@ def _look(first: Path, second: Path, limits: Limits, pictures: bool) -> Facts:
         raise
 
 
-def _failed(name: str, error: DenoiseError) -> Row:
-    """The row of a pair that could not be compared."""
+def _failed(name: str, error: DenoiseError, known: Path | None) -> Row:
+    """The row of a photo that could not be compared; `known` is what its name stands for."""
     from denoisetool.report import Row
 
-    return Row(name, "failed", str(error))
+    return Row(name, "failed", explain(error, (known,))[0])
 
 
 def _nothing(problems: list[DenoiseError], where: Path) -> DenoiseError:

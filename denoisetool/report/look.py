@@ -44,16 +44,21 @@ p { margin: .35rem 0; }
 }
 .bar fieldset { display: flex; gap: .9rem; margin: 0; padding: 0; border: 0; }
 .bar legend { float: left; margin-right: .9rem; padding: 0; color: var(--soft); }
-.bar label { cursor: pointer; }
+.bar label { cursor: pointer; white-space: nowrap; }
 .cards {
   display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; margin-top: 1rem;
 }
-@media (max-width: 72rem) { .cards { display: block; } article { margin-bottom: 1rem; } }
+.magnified .cards { grid-template-columns: minmax(0, 1fr); }
+.magnified article { grid-column: auto; }
+@media (max-width: 72rem) {
+  .cards { grid-template-columns: minmax(0, 1fr); }
+  .cards article { grid-column: auto; }
+}
 article {
   grid-column: span 2; min-width: 0; padding: 1rem 1.1rem 1.1rem;
   background: var(--card); border: 1px solid var(--line); border-radius: 10px;
 }
-article.small { grid-column: span 1; }
+article.small { grid-column: auto; }
 .facts { display: flex; flex-wrap: wrap; gap: .1rem 1.5rem; margin: .3rem 0 .8rem; padding: 0; }
 .facts div { display: flex; gap: .4rem; }
 .facts dt { color: var(--soft); }
@@ -113,7 +118,9 @@ const show = (slider) => {
 };
 for (const slider of document.querySelectorAll(".pair input")) show(slider);
 addEventListener("input", ({ target }) => {
-  if (target.name === "zoom") root.setProperty("--zoom", target.value);
-  else if (target.matches(".pair input")) show(target);
+  if (target.name === "zoom") {
+    root.setProperty("--zoom", target.value);
+    document.body.classList.toggle("magnified", target.value > 1);
+  } else if (target.matches(".pair input")) show(target);
 });
 """
