@@ -12,7 +12,7 @@ import pytest
 from denoisetool import report as reports
 from denoisetool import session
 from denoisetool.cli.pairs import find_results
-from denoisetool.errors import DiskFull, NoInputError
+from denoisetool.errors import DeviceError, DiskFull, NoInputError
 from denoisetool.report import writer
 from tests.conftest import Cli
 from tests.e2e import pictures, processes
@@ -415,6 +415,34 @@ def test_a_report_that_cannot_be_written_costs_no_photo(
     assert f"error: {tmp_path / 'r.html'}: the disk is full (the photos are kept)" in ran.err
     assert len(processes.finished(tmp_path / "out")) == 3
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_run_that_cannot_begin_leaves_no_report(
+    photos: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise DeviceError("no such device")
+
+    monkeypatch.setattr(session, "Engine", missing)
+    place = tmp_path / "place"
+    place.mkdir()
+    ran = cli(photos, "-o", tmp_path / "out", "--report", place / "r.html")
+    assert ran.code == 5
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_ctrl_c_while_a_photo_is_looked_at_keeps_its_row(
+    photos: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: object, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reports.RunReport, "_look", interrupted)
+    ran = cli(photos, "-o", tmp_path / "out", "--report", tmp_path / "r.html", "--json")
+    assert ran.code == 130
+    page = Page.read(tmp_path / "r.html")
+    assert page.tiles["Photos done"] == str(ran.of("summary")[0]["done"]) == "1"
 
 
 @pytest.mark.usefixtures("fake_engine")

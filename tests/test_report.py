@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -368,7 +369,7 @@ class FullDisk:
 
 def test_a_full_disk_is_told_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FullDisk(6000)
-    monkeypatch.setattr(writer.tempfile, "TemporaryFile", lambda **_: disk)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: disk)
     with report(tmp_path / "r.html", expected=9, run=True) as made:
         for number in range(9):
             if made.wants_pictures():

@@ -96,24 +96,25 @@ def _run(
         finally:
             console.end()
         summary = _final(tally.summary(), interrupts)
-        problem = None if report is None else _finish(report, summary, console)
+        problem = None if report is None else _finish(report, summary)
     if problem is not None:
         summary = replace(summary, exit_code=problem.exit_code)
     console.show(summary)
     if problem is not None:
         show_error(problem, as_json=console.as_json)
+    elif report is not None:
+        console.say(f"report: {report.target}")
     remember_speed(session, summary)
     index.prune()
     return summary.exit_code
 
 
-def _finish(report: RunReport, summary: Summary, console: Console) -> DenoiseError | None:
+def _finish(report: RunReport, summary: Summary) -> DenoiseError | None:
     """Write the report of a run; what went wrong with it, if anything, as the photos are done."""
     try:
         report.finish(summary)
     except DenoiseError as error:
         return error
-    console.say(f"report: {report.target}")
     return None
 
 

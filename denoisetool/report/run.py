@@ -41,13 +41,14 @@ class RunReport(Report):
             self._start = event
             return
         facts, notes = None, tuple(event.notes)
-        if event.status == "done" and event.changed and self.wants_pictures():
-            try:
+        try:
+            if event.status == "done" and event.changed and self.wants_pictures():
                 facts = self._look(event)
-            except Exception as error:  # noqa: BLE001 - no crop may end a run
-                reason, _ = explain(error)
-                notes = (*notes, f"no pictures: {reason}")
-        self.add(Row(str(event.source), event.status, event.reason, facts, event, notes))
+        except Exception as error:  # noqa: BLE001 - no crop may end a run
+            reason, _ = explain(error)
+            notes = (*notes, f"no pictures: {reason}")
+        finally:  # also when it is Ctrl-C that ends the look: the photo is done
+            self.add(Row(str(event.source), event.status, event.reason, facts, event, notes))
 
     def finish(self, summary: Summary) -> None:
         """Write the page.

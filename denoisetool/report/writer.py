@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -20,7 +20,7 @@ from denoisetool.report.page import Fact, counted, number
 from denoisetool.report.rows import Row, Totals
 
 MOST_PICTURES = 200
-"""Photos shown with crops. Those of one photo take about 0.6 MB, and a browser has to hold all."""
+"""Photos shown with crops. Those of one photo take about 1 MB, and a browser has to hold all."""
 SUFFIXES = (".html", ".htm")
 
 
@@ -95,7 +95,8 @@ class Report:
         self, kind: type[BaseException] | None, value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        self._cards.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take is told already
+            self._cards.close()
 
     def wants_pictures(self) -> bool:
         """Whether the next photo that could be shown with crops should be; ask once for each.
@@ -154,7 +155,7 @@ class Report:
         else:
             self.pictured += 1
 
-    @contextmanager
+    @contextlib.contextmanager
     def _told(self, hint: str) -> Iterator[None]:
         """Turn what the system says into an error of ours, with a hint that helps here."""
         try:
