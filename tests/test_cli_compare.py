@@ -373,6 +373,19 @@ def test_reports_refused_before_any_work(
     assert not Path("r.html").exists()
 
 
+def test_a_report_in_the_way_is_told_before_folders_are_looked_through(
+    photos: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from denoisetool.cli import photos as photos_command
+
+    def looked(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(photos_command, "prepare", looked)
+    (tmp_path / "r.html").write_text("mine")
+    assert cli(photos, "-o", tmp_path / "out", "--report", tmp_path / "r.html").code == 1
+
+
 def test_a_pipe_has_no_report(tmp_path: Path, cli: Cli, photos: Path) -> None:
     for words in (["-"], [str(photos / "a.jpg"), "-o", "-"]):
         ran = cli(*words, "--report", tmp_path / "r.html")
