@@ -72,6 +72,15 @@ def test_results_may_lie_beside_their_photos(tmp_path: Path) -> None:
     assert found.notes == [f"left out, with no partner in {folder}: b.jpg"]
 
 
+@pytest.mark.parametrize(("photos", "results"), [("in", "in/clean"), ("out/raw", "out")])
+def test_one_folder_may_lie_in_the_other(photos: str, results: str, tmp_path: Path) -> None:
+    for folder in (photos, results):
+        make(tmp_path / folder, "a.jpg", "sub/b.png")
+    found = find_results(tmp_path / photos, tmp_path / results)
+    assert [a.name for a, _ in found.pairs] == ["a.jpg", "b.png"]
+    assert found.notes == []
+
+
 def test_no_partner_at_all_says_how_names_are_matched(tmp_path: Path) -> None:
     with pytest.raises(NoInputError) as raised:
         find_results(make(tmp_path / "in", "a.jpg"), make(tmp_path / "out", "x.jpg"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,8 +51,13 @@ def are_folders(first: Path, second: Path) -> bool:
     raise UsageError(what, path=first, hint="give two photos, or two folders")
 
 
-def photos_of(folder: Path, result: Pairs) -> list[files.Source]:
+def photos_of(folder: Path, result: Pairs, exclude: Sequence[Path] = ()) -> list[files.Source]:
     """Photos of a folder in natural order; what is wrong with others goes to `result`.
+
+    Args:
+        folder: it.
+        result: whose problems are added to.
+        exclude: folders that are not entered.
 
     Raises:
         NoInputError: there is no photo.
@@ -63,7 +68,9 @@ def photos_of(folder: Path, result: Pairs) -> list[files.Source]:
         return None if found is None else found.name
 
     sources = []
-    for found in files.walk([folder], sniff=sniff, unsupported=formats.unsupported_kind):
+    for found in files.walk(
+        [folder], sniff=sniff, unsupported=formats.unsupported_kind, exclude=exclude
+    ):
         if isinstance(found, files.Source):
             sources.append(found)
         elif isinstance(found, files.Problem):
@@ -102,8 +109,8 @@ def find_results(photos: Path, results: Path) -> Pairs:
         return Pairs([(photos, results)])
     found = Pairs([])
     beside = photos.samefile(results)
-    left = photos_of(photos, found)
-    right = left if beside else photos_of(results, found)
+    left = photos_of(photos, found, () if beside else (results,))
+    right = left if beside else photos_of(results, found, (photos,))
     rules = _RULES[-1:] if beside else _RULES
     for photo_key, result_key in rules:
         matched = _matched(left, right, photo_key, result_key)
