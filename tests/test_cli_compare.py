@@ -236,7 +236,7 @@ def test_a_run_with_a_report(photos: Path, tmp_path: Path, cli: Cli) -> None:
     tiles = page.tiles
     assert (tiles["Photos done"], tiles["Skipped"], tiles["Failed"]) == ("3", "0", "1")
     assert (tiles["Model"], tiles["Device"]) == ("fast", "cpu, fp32")
-    assert float(tiles["Mean noise"]) > 5
+    assert float(tiles["Mean estimated noise"]) > 5
     assert "this is a fake" in page.said("p")[0]
     assert str(photos / "bad.jpg") in page.said("td")
     assert "the file is empty" in page.said("td")

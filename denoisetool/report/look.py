@@ -55,7 +55,7 @@ p { margin: .35rem 0; }
   .cards article { grid-column: auto; }
 }
 article {
-  grid-column: span 2; min-width: 0; padding: 1rem 1.1rem 1.1rem;
+  grid-column: span 2; min-width: 0; scroll-margin-top: 4rem; padding: 1rem 1.1rem 1.1rem;
   background: var(--card); border: 1px solid var(--line); border-radius: 10px;
 }
 article.small { grid-column: auto; }

@@ -20,9 +20,10 @@ HALF = 512
 """Pixels that fit into half of the page's width."""
 ABOUT = (
     "Crops are shown pixel for pixel, without loss: the flattest part of each photo and the most"
-    " detailed one, or all of a small photo. Noise is the root mean square of what was taken away,"
-    " in levels of 255. Colour shift is the CIEDE2000 difference of the pictures averaged over"
-    " boxes of 16 × 16 pixels, their mean and their 95th percentile; 1 is just noticeable."
+    " detailed one, or all of a small photo. Noise is told as root mean square in levels of 255:"
+    " what was removed is before − after, and what was estimated is all that the model found."
+    " Colour shift is the CIEDE2000 difference of the pictures averaged over boxes of 16 × 16"
+    " pixels, its mean and its 95th percentile; 1 is just noticeable."
 )
 
 

@@ -183,7 +183,8 @@ class Report:
         if self.pictured:
             yield "</div>\n"
         if self._rows:
-            columns = ("Photo", "Size", "Noise", "Colour shift", "95th percentile")
+            noise = "Estimated noise" if self._run else "Noise removed"
+            columns = ("Photo", "Size", noise, "Colour shift", "95th percentile")
             yield page.section("All photos")
             yield from page.table((*columns, "Time") if self._run else columns, self._rows)
         yield page.foot(time.strftime("%Y-%m-%d %H:%M"))
@@ -195,7 +196,8 @@ class Report:
             yield "Skipped", f"{totals.skipped:,}"
         yield "Failed", f"{totals.failed:,}"
         yield "Megapixels", number(totals.megapixels)
-        yield ("Mean noise" if self._run else "Mean noise removed"), number(totals.noise.value)
+        noise = "Mean estimated noise" if self._run else "Mean noise removed"
+        yield noise, number(totals.noise.value)
         yield "Mean colour shift", number(totals.shift.value, 2)
 
     def _facts(self, row: Row) -> Iterator[Fact]:
