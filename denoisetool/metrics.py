@@ -49,6 +49,26 @@ def psnr(a: Array, b: Array, peak: float = 255.0) -> float:
     return float("inf") if total == 0 else 10 * float(np.log10(peak**2 * a.size / total))
 
 
+def rms(a: Array, b: Array, peak_a: float = 255.0, peak_b: float = 255.0) -> float:
+    """Root mean square of the difference of two pictures, in levels of 255.
+
+    Args:
+        a: (H, W, C).
+        b: (H, W, C) in any depth, or with one channel where `a` has three, or the other way round.
+        peak_a: value of white in `a`.
+        peak_b: value of white in `b`.
+    """
+    if a.shape[:2] != b.shape[:2]:
+        raise ValueError(f"pictures of different sizes: {a.shape} and {b.shape}")
+    total, count = 0.0, 0
+    for rows in _bands(a):
+        difference = a[rows].astype(np.float32) * np.float32(255 / peak_a)
+        difference = difference - b[rows].astype(np.float32) * np.float32(255 / peak_b)
+        total += float(np.square(difference, dtype=np.float64).sum())
+        count += difference.size
+    return float(np.sqrt(total / count))
+
+
 def ssim(a: Array, b: Array, peak: float = 255.0) -> float:
     """Structural similarity, -1..1, 1 when equal (Wang et al., IEEE TIP 2004).
 

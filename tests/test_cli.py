@@ -56,6 +56,7 @@ def test_help_and_its_like_load_nothing_heavy(tmp_path: Path) -> None:
         ["modles"],
         ["train", "--help"],
         ["watch", "--help"],
+        ["compare", "--help"],
     ):
         assert not loaded_by(*words, home=tmp_path).intersection(HEAVY), words
 
@@ -94,7 +95,7 @@ def test_no_arguments_is_help_and_exit_2(cli: Cli) -> None:
     assert "denoisetool photos/ -o clean/" in ran.err
 
 
-@pytest.mark.parametrize("command", ["models", "config", "train", "evaluate", "doctor"])
+@pytest.mark.parametrize("command", ["models", "config", "train", "evaluate", "doctor", "compare"])
 def test_every_command_has_help(command: str, cli: Cli) -> None:
     ran = cli(command, "--help")
     assert ran.code == 0
@@ -633,4 +634,4 @@ def test_a_dry_run_of_nothing(tmp_path: Path, cli: Cli) -> None:
 def test_the_default_command_has_no_name() -> None:
     group = application.command()
     names = [name for name in group.commands if name.isprintable()]
-    assert names == ["watch", "doctor", "evaluate", "train", "models", "config"]
+    assert names == ["watch", "doctor", "compare", "evaluate", "train", "models", "config"]

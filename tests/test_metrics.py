@@ -196,3 +196,22 @@ def test_coarse_difference_does_not_depend_on_depth_or_grey() -> None:
     )
     np.testing.assert_allclose(as_rgb, grey, atol=1e-9)
     np.testing.assert_allclose(deep, grey, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(700, 900, 3), (33, 17, 1)])
+def test_rms_is_what_psnr_says(shape: tuple[int, ...]) -> None:
+    a, b = pair(3, shape)
+    expected = 255 / 10 ** (metrics.psnr(a, b) / 20)
+    assert metrics.rms(a, b) == pytest.approx(expected, rel=1e-5)
+    wide = b.astype(np.uint16) * 257
+    assert metrics.rms(a, wide, 255, 65535) == pytest.approx(expected, rel=1e-4)
+    assert metrics.rms(a, a) == 0
+
+
+def test_rms_of_grey_against_colour() -> None:
+    colour = np.zeros((40, 40, 3), np.uint8)
+    colour[..., 0] = 9
+    grey = np.zeros((40, 40, 1), np.uint8)
+    assert metrics.rms(colour, grey) == metrics.rms(grey, colour) == pytest.approx(27**0.5)
+    with pytest.raises(ValueError, match="different sizes"):
+        metrics.rms(colour, grey[:, :20])

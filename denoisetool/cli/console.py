@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from denoisetool import events
+from denoisetool import text as text_module
 from denoisetool.errors import DenoiseError, OutputError
 from denoisetool.events import (
     Event,
@@ -61,18 +62,8 @@ def print_error(text: str) -> None:
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:
-    """Text that stays on its line and cannot steer a terminal, whatever is in a file's name."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _escaped(character: str) -> str:
-    """A control character by its escape, and a byte that is no text by that byte."""
-    if 0xDC80 <= ord(character) <= 0xDCFF:
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
+    """Text as a stream can take it, on one line; see `text.printable`."""
+    return text_module.printable(text, getattr(stream, "encoding", None) or "utf-8")
 
 
 class Console:

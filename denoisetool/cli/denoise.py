@@ -30,6 +30,7 @@ def denoise(
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
+    report: options.Report = None,
     json: options.Json = False,
     strip: options.Strip = None,
     quiet: options.Quiet = False,
@@ -39,7 +40,7 @@ def denoise(
 ) -> None:
     """Take the noise out of photos and folders of photos."""
     given = locals()
-    _check_words(photos, output)
+    _check_words(photos, output, report)
     settings = options.settings_from(given)
     if settings.low_priority:
         give_way()
@@ -50,6 +51,9 @@ def denoise(
 
     console = Console(as_json=json, quiet=quiet, verbose=verbose)
     if PIPE in photos or output == PIPE:
+        if report is not None:
+            what = "--report is for photos in files; this one goes through a pipe"
+            raise UsageError(what, hint="leave it out, or give files")
         code = denoise_stream(
             photos, output, settings, console,
             overwrite=overwrite, skip_existing=skip_existing, dry_run=dry_run,
@@ -58,11 +62,12 @@ def denoise(
         code = denoise_all(
             [Path(photo) for photo in photos], output, settings, console,
             overwrite=overwrite, skip_existing=skip_existing, dry_run=dry_run,
+            report=None if report is None or dry_run else Path(report),
         )  # fmt: skip
     raise typer.Exit(code)
 
 
-def _check_words(photos: list[str], output: str | None) -> None:
+def _check_words(photos: list[str], output: str | None, report: str | None) -> None:
     """Catch a mistyped command, an unset variable and a name that is not there."""
     if "" in photos or output == "":
         where = "-o" if output == "" else "an input"
@@ -70,6 +75,9 @@ def _check_words(photos: list[str], output: str | None) -> None:
             f"{where} is empty, which would mean the current folder",
             hint="write . if that is meant; else check the variable in your command",
         )
+    if report == "":
+        hint = "check the variable in your command, or name it like --report report.html"
+        raise UsageError("--report is empty", hint=hint)
     first = photos[0]
     if first == "-" or os.path.lexists(first):
         return

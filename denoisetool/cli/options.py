@@ -64,6 +64,16 @@ Output = Annotated[
                  help="Folder (or file, for one photo; - is standard output). [default: beside"
                       " the input: photo_clean.jpg, photos-clean/]"),
 ]  # fmt: skip
+Report = Annotated[
+    str | None,
+    typer.Option("--report", metavar="FILE.html", show_default=False,
+                 help="Write a page to look at: crops before and after, noise, colour, failures."),
+]  # fmt: skip
+ReportOutput = Annotated[
+    str,
+    typer.Option("--output", "-o", metavar="FILE.html", show_default=False,
+                 help="The page to write."),
+]  # fmt: skip
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave existing outputs, whatever made them.")

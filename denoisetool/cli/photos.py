@@ -8,10 +8,12 @@ from pathlib import Path
 
 from denoisetool import files
 from denoisetool.batch import Batch, Tally, prepare, preview, run
-from denoisetool.cli.console import Console
+from denoisetool.cli.console import Console, show_error
 from denoisetool.cli.forecast import forecast, remember_speed
 from denoisetool.cli.interrupts import Interrupts, interruptible
-from denoisetool.events import Summary
+from denoisetool.errors import DenoiseError, UsageError
+from denoisetool.events import Outcome, Start, Summary
+from denoisetool.report import RunReport, check_place
 from denoisetool.session import Session, start_event
 from denoisetool.settings import Settings
 
@@ -25,12 +27,15 @@ def denoise_all(
     overwrite: bool,
     skip_existing: bool,
     dry_run: bool,
+    report: Path | None = None,
 ) -> int:
-    """Denoise files and folders; the exit code.
+    """Denoise files and folders, and write a report of it if one is named; the exit code.
 
     Raises:
         DenoiseError: whatever ends the command as a whole.
     """
+    if report is not None:
+        check_place(report, overwrite=overwrite, option="--report")
     session = Session(settings)
     if not dry_run:
         session.verify()  # before a long look through folders
@@ -48,31 +53,69 @@ def denoise_all(
         batch.require_photos(inputs)
         if dry_run:
             return _preview(batch, session, console)
-        return _run(batch, session, index, console)
+        if report is None:
+            return _run(batch, session, index, console, None)
+        _check_apart(report, batch)
+        with RunReport(
+            report, overwrite=overwrite, photos=len(batch.jobs),
+            megapixels=settings.max_megapixels,
+        ) as pages:  # fmt: skip
+            return _run(batch, session, index, console, pages)
 
 
-def _run(batch: Batch, session: Session, index: files.Index, console: Console) -> int:
-    """Run a batch and report it; the exit code."""
+def _check_apart(report: Path, batch: Batch) -> None:
+    """Refuse a report that would have the name of a photo's result."""
+    if any(files.target_key(report) == files.target_key(job.target) for job in batch.jobs
+           if job.target.name == report.name):  # fmt: skip
+        raise UsageError("the report would have the name of a result", path=report)
+
+
+def _run(
+    batch: Batch, session: Session, index: files.Index, console: Console, report: RunReport | None
+) -> int:
+    """Run a batch and tell about it; the exit code."""
+
+    def show(event: Start | Outcome) -> None:
+        console.show(event)
+        if report is not None:
+            report.see(event)
+
     tally = Tally(batch)
     photos = len(batch.jobs)
-    session.announce = lambda choice, entry: console.show(start_event(choice, entry, photos))
+    session.announce = lambda choice, entry: show(start_event(choice, entry, photos))
     with interruptible(quiet=console.quiet) as interrupts:
         console.begin(batch.jobs)
         try:
             pipeline = session.pipeline(index)
             for event in run(batch, pipeline, interrupts.stop, console.progress, tally):
                 if not isinstance(event, Summary):
-                    console.show(event)
+                    show(event)
         except KeyboardInterrupt:
             console.end()
             console.say("aborted; finished photos are kept, nothing is half-written")
         finally:
             console.end()
         summary = _final(tally.summary(), interrupts)
+        problem = None if report is None else _finish(report, summary)
+    if problem is not None:
+        summary = replace(summary, exit_code=problem.exit_code)
     console.show(summary)
+    if problem is not None:
+        show_error(problem, as_json=console.as_json)
+    elif report is not None:
+        console.say(f"report: {report.target}")
     remember_speed(session, summary)
     index.prune()
     return summary.exit_code
+
+
+def _finish(report: RunReport, summary: Summary) -> DenoiseError | None:
+    """Write the report of a run; what went wrong with it, if anything, as the photos are done."""
+    try:
+        report.finish(summary)
+    except DenoiseError as error:
+        return error
+    return None
 
 
 def _final(summary: Summary, interrupts: Interrupts) -> Summary:

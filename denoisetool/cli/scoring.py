@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from denoisetool import files, formats, metrics
+from denoisetool import formats, metrics
+from denoisetool.cli.pairs import Pairs, are_folders, full_name, photos_of, stem
 from denoisetool.denoiser import Denoiser
-from denoisetool.errors import DenoiseError, NoInputError, UnreadablePhoto, UsageError
+from denoisetool.errors import UnreadablePhoto, UsageError
 from denoisetool.formats.base import Limits
 from denoisetool.photo import Photo
 
@@ -34,21 +35,6 @@ class Score:
 _NUMBERS = ("psnr_in", "psnr", "ssim_in", "ssim", "coarse_in", "coarse")
 
 
-@dataclass(slots=True)
-class Pairs:
-    """What belongs together.
-
-    Attributes:
-        pairs: noisy photo and clean photo.
-        notes: sentences for the user about what was left out.
-        problems: photos that cannot be read at all.
-    """
-
-    pairs: list[tuple[Path, Path]]
-    notes: list[str] = field(default_factory=list)
-    problems: list[DenoiseError] = field(default_factory=list)
-
-
 def find_pairs(noisy: Path, truth: Path) -> Pairs:
     """The pairs of two photos or two folders.
 
@@ -56,20 +42,11 @@ def find_pairs(noisy: Path, truth: Path) -> Pairs:
         NoInputError: one of them is not there, or holds no photo.
         UsageError: a photo and a folder, or folders that do not fit together.
     """
-    for path in (noisy, truth):
-        if not path.exists():
-            raise NoInputError("no such file or folder", path=path)
-    if noisy.is_file() and truth.is_file():
+    if not are_folders(noisy, truth):
         return Pairs([(noisy, truth)])
-    if not (noisy.is_dir() and truth.is_dir()):
-        what = "a photo and a folder cannot be compared"
-        raise UsageError(what, path=noisy, hint="give two photos, or two folders")
     result = Pairs([])
-    left, right = _photos(noisy, result), _photos(truth, result)
-    for path, found in ((noisy, left), (truth, right)):
-        if not found:
-            raise NoInputError("no photo here", path=path)
-    for key in (_full_name, _stem):
+    left, right = photos_of(noisy, result), photos_of(truth, result)
+    for key in (full_name, stem):
         first, second = {key(s): s for s in left}, {key(s): s for s in right}
         common = [name for name in first if name in second]
         if common and len(first) == len(left) and len(second) == len(right):
@@ -88,30 +65,6 @@ def find_pairs(noisy: Path, truth: Path) -> Pairs:
     return result
 
 
-def _full_name(source: files.Source) -> str:
-    return str(source.relative)
-
-
-def _stem(source: files.Source) -> str:
-    return str(source.relative.parent / files.split_suffix(source.relative.name)[0])
-
-
-def _photos(folder: Path, result: Pairs) -> list[files.Source]:
-    """Photos of a folder in natural order; what is wrong with others goes to `result`."""
-
-    def sniff(head: bytes) -> str | None:
-        found = formats.sniff(head)
-        return None if found is None else found.name
-
-    sources = []
-    for found in files.walk([folder], sniff=sniff, unsupported=formats.unsupported_kind):
-        if isinstance(found, files.Source):
-            sources.append(found)
-        elif isinstance(found, files.Problem):
-            result.problems.append(found.error)
-    return sources
-
-
 def score(noisy: Path, truth: Path, denoiser: Denoiser | None) -> Score:
     """Score one pair, before and after the model.
 
@@ -119,7 +72,7 @@ def score(noisy: Path, truth: Path, denoiser: Denoiser | None) -> Score:
         PhotoError: one of the two cannot be read, they differ in size, or the model fails.
     """
     limits = Limits()
-    photo, target = _read(noisy, limits), _read(truth, limits)
+    photo, target = formats.read(noisy, limits), formats.read(truth, limits)
     if photo.pixels.shape != target.pixels.shape:
         sizes = f"{_size(photo)} against {_size(target)}"
         raise UnreadablePhoto(f"the pair differs in size or channels: {sizes}", path=noisy)
@@ -148,13 +101,3 @@ def _coarse(picture: metrics.Array, clean: metrics.Array) -> float:
 
 def _size(photo: Photo) -> str:
     return f"{photo.width} x {photo.height} x {photo.channels}"
-
-
-def _read(path: Path, limits: Limits) -> Photo:
-    try:
-        return formats.decode(path.read_bytes(), limits)
-    except OSError as error:
-        raise UnreadablePhoto(f"cannot be read: {error.strerror}", path=path) from error
-    except DenoiseError as error:
-        error.path = path
-        raise

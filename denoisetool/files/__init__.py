@@ -16,6 +16,7 @@ from denoisetool.files.atomic import (
     STALE_SECONDS,
     atomic_write,
     clean_leftovers,
+    errors_told,
     free_bytes,
     is_temporary,
 )
@@ -33,6 +34,7 @@ from denoisetool.files.sources import (
     walk,
 )
 from denoisetool.files.targets import (
+    NAME_BESIDE,
     Destination,
     Plan,
     Planned,
@@ -45,6 +47,7 @@ from denoisetool.files.template import Template
 
 __all__ = [
     "HEAD_BYTES",
+    "NAME_BESIDE",
     "PHOTO_SUFFIXES",
     "STALE_SECONDS",
     "Destination",
@@ -63,6 +66,7 @@ __all__ = [
     "destination",
     "digest",
     "digest_file",
+    "errors_told",
     "fold",
     "free_bytes",
     "identify",

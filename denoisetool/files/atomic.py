@@ -75,13 +75,13 @@ def atomic_write(
         try:
             with _full_disk_told(target):
                 yield file
-            with _errors_told(target):
+            with errors_told(target):
                 file.flush()
                 _sync(file.fileno())
         finally:
             with contextlib.suppress(OSError):  # what could not be written is told already
                 file.close()
-        with _errors_told(target):
+        with errors_told(target):
             if copy_times is not None:
                 with contextlib.suppress(OSError):  # some network shares keep no times
                     os.utime(temporary, ns=(copy_times.st_atime_ns, copy_times.st_mtime_ns))
@@ -267,7 +267,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _errors_told(target: Path) -> Iterator[None]:
+def errors_told(target: Path) -> Iterator[None]:
     """Turn what the system says about the target into an error of ours."""
     try:
         yield

@@ -6,9 +6,10 @@ photo is at hand, so that importing this package costs next to nothing.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO
 
-from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
+from denoisetool.errors import DenoiseError, UnreadablePhoto, UnsupportedPhoto
 from denoisetool.formats.avif import Avif
 from denoisetool.formats.base import EncodeOptions, Format, Limits
 from denoisetool.formats.bmp import Bmp
@@ -28,6 +29,7 @@ __all__ = [
     "by_suffix",
     "decode",
     "encode",
+    "read",
     "size",
     "sniff",
     "unsupported_kind",
@@ -86,6 +88,22 @@ def decode(data: bytes, limits: Limits | None = None) -> Photo:
             raise UnreadablePhoto("the file holds only zeros")
         raise UnreadablePhoto("not a picture of a known kind")
     return found.decode(data, limits or Limits())
+
+
+def read(path: Path, limits: Limits | None = None) -> Photo:
+    """Decode the photo in a file.
+
+    Raises:
+        UnreadablePhoto, UnsupportedPhoto, PhotoTooLarge: as `decode`, with the path, and
+            UnreadablePhoto where the file cannot be read at all.
+    """
+    try:
+        return decode(path.read_bytes(), limits)
+    except OSError as error:
+        raise UnreadablePhoto(f"cannot be read: {error.strerror or error}", path=path) from error
+    except DenoiseError as error:
+        error.path = path
+        raise
 
 
 def size(data: bytes) -> tuple[int, int]:

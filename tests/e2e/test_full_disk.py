@@ -36,6 +36,24 @@ def disk(tmp_path: Path) -> Path:
     return place
 
 
+def test_a_report_on_a_full_disk_costs_no_photo(disk: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for number in range(30):
+        (photos / f"{number:02}.png").write_bytes(pictures.png(seed=number))
+    report = str(disk / "report.html")
+    words = [sys.executable, "-W", "error", *processes.fake(), str(photos), "-o", str(out)]
+    script = f"{shlex.join([*words, '--report', report])}; echo code $?; ls -A {disk} | wc -l"
+    ran = on_a_small_disk(script, disk, tmp_path / "home")
+
+    assert ran.stdout.split() == ["code", "6", "0"], ran.stderr
+    assert f"error: {report}: the disk is full (the photos are done and kept" in ran.stderr
+    assert "30 done" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "Exception ignored" not in ran.stderr
+    assert len(processes.finished(out)) == 30
+
+
 def test_a_full_disk_ends_the_run_and_leaves_only_whole_files(disk: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
