@@ -25,7 +25,7 @@ INFINITE = np.float16(np.inf).view(np.uint16)
 SMALLEST_TILE = 256
 COARSE = 16
 WINDOWS, WINDOW = 6, 128
-"""How many windows of which side, in pixels, show what kind of noise a photo has."""
+"""How many windows at most, of which side in pixels, show what kind of noise a photo has."""
 
 
 class NoiseEstimator(Protocol):
@@ -207,7 +207,8 @@ class Denoiser:
             return None
         card = engine.card
         tiles = tiling.plan(photo.height, photo.width, WINDOW, card.overlap, card.stride)
-        chosen = [tiles[i * len(tiles) // WINDOWS] for i in range(WINDOWS)]
+        count = min(WINDOWS, 2 + int(4 * photo.megapixels))  # a small photo must not pay for more
+        chosen = [tiles[i * len(tiles) // count] for i in range(count)]
         windows = [
             self._window(photo.pixels, tile, photo.peak, card) for tile in dict.fromkeys(chosen)
         ]

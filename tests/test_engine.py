@@ -12,9 +12,11 @@ from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine, Float, OutOfMemoryError, devices, free_memory, pick_device
 from denoisetool.engine import core as engine_module
 from denoisetool.errors import DeviceError, ModelError
+from denoisetool.metrics import psnr
 from denoisetool.modelcard import ModelCard
 from denoisetool.photo import Photo
 from denoisetool.registry import Registry
+from tests.photos import render
 
 ARGS = {"channels": 3, "widths": [8, 16], "blocks": [1, 1], "level_width": 4}
 
@@ -179,3 +181,21 @@ def test_the_shipped_model_tiled_agrees_with_the_whole_picture_within_one_level(
         results.append(photo.pixels * 255)
     assert np.abs(results[0] - results[1]).max() <= 1
     assert np.abs(results[0] - noisy).std() > 10
+
+
+def test_the_bundled_model_tells_white_noise_from_a_cameras() -> None:
+    entry = Registry().find("fast")
+    denoiser = Denoiser(Engine(entry.card, entry.folder, "cpu", "fp32"))
+    assert denoiser.engine.kinds == ("camera", "white")
+    clean, noisy = render("still_life")
+    rng = np.random.default_rng(0)
+    for sigma in (8, 25, 50):
+        white = np.clip(np.rint(clean + rng.normal(0, sigma, clean.shape)), 0, 255)
+        photo = Photo(white.astype(np.uint8), "png", "RGB")
+        report = denoiser.denoise(photo)
+        assert report.kind == "white"
+        assert report.noise == pytest.approx(sigma, rel=0.15)
+        assert psnr(photo.pixels, clean) > psnr(white, clean) + 5
+    photo = Photo(noisy.astype(np.uint8), "png", "RGB")
+    assert denoiser.denoise(photo).kind == "camera"
+    assert psnr(photo.pixels, clean) > psnr(noisy, clean) + 1

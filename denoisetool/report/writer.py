@@ -220,8 +220,9 @@ class Report:
         size = (
             f"{number(row.megapixels)} MP" if facts is None else f"{facts.width} × {facts.height}"
         )
-        unchanged = outcome is not None and not outcome.changed
-        noise = "nothing changed" if unchanged else number(row.noise)
+        noise = number(row.noise)
+        if outcome is not None and not outcome.changed:
+            noise = "already clean" if outcome.clean else "nothing changed"
         cells = [size, noise, number(mean, 2), number(p95, 2)]
         return cells if outcome is None else [*cells, f"{number(outcome.seconds)} s"]
 
