@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tomlkit
 
 from denoisetool import session
 from denoisetool.registry.places import bundled_models
@@ -100,6 +101,37 @@ def test_models_refused(words: list[str], code: int, message: str, cli: Cli) -> 
     ran = cli("models", *words)
     assert (ran.code, ran.out) == (code, "")
     assert message in ran.err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("net", "nosuch", "unknown net 'nosuch'"),
+        ("card_version", 2, "version 2 is not supported"),
+        ("weights_sha256", "0" * 64, "not those of the card"),
+        ("channels", 1, "1 channels"),
+        ("stride", 4, "steps of 4"),
+        ("widths", [32, 48, 90], "the weights do not fit the model card"),
+        ("widths", [32, 48, 10**5], "the weights do not fit the model card"),
+        ("widths", [32, 48, 10**9], "arguments of net"),
+        ("wings", 2, "arguments of net"),
+    ],
+)
+def test_models_that_are_of_no_use_are_not_installed(
+    key: str, value: object, message: str, model: Path, cli: Cli, home: Path
+) -> None:
+    card = tomlkit.parse((model / "model.toml").read_text())
+    net_args = card["net_args"]
+    assert isinstance(net_args, dict)
+    (net_args if key.startswith("wi") else card)[key] = value
+    (model / "model.toml").write_text(tomlkit.dumps(card))
+    ran = cli("models", "install", model, "--name", "mine")
+    assert (ran.code, ran.out) == (4, "")
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+    assert "mine " not in cli("models", "list").out
+    left = [path.name for path in (home / "cache" / "models").iterdir()]
+    assert left == [".lock"]
 
 
 # -- doctor --------------------------------------------------------------------------------------

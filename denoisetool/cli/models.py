@@ -100,6 +100,7 @@ def install(
     Downloads resume where they broke off and are verified by SHA-256: from `#sha256=HEX` at the
     end of the address, or from a file of the same name with .sha256 added beside it.
     """
+    from denoisetool.engine import check_model
     from denoisetool.registry import Registry
 
     settings = resolve({"offline": offline}).settings
@@ -107,7 +108,7 @@ def install(
     try:
         entry = Registry().install(
             source, name=name, replace=replace, offline=settings.offline,
-            progress=_progress if watched else None,
+            progress=_progress if watched else None, accept=check_model,
         )  # fmt: skip
     finally:
         if watched:

@@ -8,7 +8,7 @@
 torch itself is imported when an engine is made, not when this package is.
 """
 
-from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError
+from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError, check_model
 from denoisetool.engine.devices import devices, free_memory, pick_device, prepare
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Engine",
     "Float",
     "OutOfMemoryError",
+    "check_model",
     "devices",
     "free_memory",
     "pick_device",

@@ -295,3 +295,40 @@ def load_net(card: ModelCard, path: Path) -> torch.nn.Module:
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"the weights do not fit the model card: {first}", path=path) from error
     return net.eval()
+
+
+def check_model(card: ModelCard, folder: Path) -> None:
+    """Make sure that a model from elsewhere can be used at all, before it is installed.
+
+    Args:
+        card: its card.
+        folder: where its weights are.
+
+    Raises:
+        ModelError: an unknown net, arguments that do not belong to these weights, or a net for
+            another number of channels than the card says.
+    """
+    load()
+    import safetensors
+    import torch
+
+    path = folder / WEIGHTS_FILE
+    with torch.device("meta"):  # takes no memory, whatever sizes the card asks for
+        net = nets.build(card.net, card.net_args)
+    wanted = {key: list(value.shape) for key, value in net.state_dict().items()}
+    with safetensors.safe_open(path, "np") as weights:
+        found = {key: weights.get_slice(key).get_shape() for key in weights.keys()}  # noqa: SIM118 - no dict
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            what = f"{key} is {found.get(key, 'missing')}, for {wanted.get(key, 'nothing')}"
+            what = f"the weights do not fit the model card: {what}"
+            raise ModelError(what, path=path, hint="get the model again")
+    given = torch.zeros(1, card.channels, 3 * card.stride, 3 * card.stride)
+    try:
+        with torch.inference_mode():
+            fits = load_net(card, path)(given).shape == given.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        what = f"the net does not take {card.channels} channels in steps of {card.stride} pixels"
+        raise ModelError(f"{what}, as its card says", path=path, hint="get the model again")

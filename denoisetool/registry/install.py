@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoisetool.errors import ModelError
-from denoisetool.modelcard import WEIGHTS_FILE
+from denoisetool.modelcard import WEIGHTS_FILE, ModelCard
 from denoisetool.registry import check, disk, download, pack
 from denoisetool.registry.entry import Entry, check_name, look, read_card, verify
 from denoisetool.registry.places import Origin, Places
@@ -27,6 +27,7 @@ class Placing:
         name: what to call it; None for the card's name.
         replace: whether it may take the place of a model of that name.
         origin: `user` or `installed`.
+        accept: refuses a sound model that is of no use here, with a ModelError.
     """
 
     places: Places
@@ -34,6 +35,7 @@ class Placing:
     name: str | None
     replace: bool
     origin: Origin
+    accept: Callable[[ModelCard, Path], None] | None = None
 
     def place(self, source: Path) -> Entry:
         """Put the model of a folder or pack into the registry.
@@ -61,6 +63,8 @@ class Placing:
         try:
             card = read_card(folder)
             verify(card, folder / WEIGHTS_FILE, check.sha256_of)
+            if self.accept is not None:
+                self.accept(card, folder)
         except ModelError as error:
             error.path = source  # not the temporary copy
             raise

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from denoisetool import settings
 from denoisetool.errors import ModelError, UsageError
-from denoisetool.modelcard import CARD_FILE
+from denoisetool.modelcard import CARD_FILE, ModelCard
 from denoisetool.registry import check, disk
 from denoisetool.registry.entry import Entry, check_name, look, verify
 from denoisetool.registry.places import Origin, Places
@@ -74,6 +74,7 @@ class Registry:
         offline: bool = False,
         user: bool = False,
         progress: Progress | None = None,
+        accept: Callable[[ModelCard, Path], None] | None = None,
     ) -> Entry:
         """Put a model into the registry, after checking it.
 
@@ -85,6 +86,8 @@ class Registry:
             offline: never use the network; so does `DENOISETOOL_OFFLINE`.
             user: put it among the user's own models instead of the installed ones.
             progress: told of a download, with bytes received and bytes expected (or None).
+            accept: shown the card and folder of the sound model before it is placed; refuses it
+                with a ModelError.
 
         Raises:
             ModelError: not a sound model, the name is taken or impossible, or unreachable.
@@ -95,7 +98,7 @@ class Registry:
         if name is not None:
             check_name(name)
         origin: Origin = "user" if user else "installed"
-        placing = installer.Placing(self.places, self._entry, name, replace, origin)
+        placing = installer.Placing(self.places, self._entry, name, replace, origin, accept)
         if re.match(r"https?://", str(source), re.IGNORECASE):
             if offline or _offline_by_environment():
                 what = f"{source} was not downloaded: the network is switched off"
