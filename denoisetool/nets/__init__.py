@@ -36,5 +36,5 @@ def build(name: str, args: dict[str, Any]) -> nn.Module:
 
     try:
         return UNet(**args) if name == "unet" else Experts(**args)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError) as error:
         raise ModelError(f"the arguments of net {name!r} are wrong: {error}") from error

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+LARGEST = 4096
+"""Channels or blocks per scale beyond which a card is nonsense."""
 MILD = 8 / 255
 """Noise level up to which estimates are lifted."""
 
@@ -101,6 +103,8 @@ class UNet(nn.Module):
         super().__init__()
         if len(widths) != len(blocks) or len(widths) < 2:
             raise ValueError("widths and blocks must have the same length, at least 2")
+        if max(*widths, *blocks, *(down_blocks or [0])) > LARGEST:
+            raise ValueError(f"no scale can have more than {LARGEST} channels or blocks")
         if level_width and unshuffle != 2:
             raise ValueError("the levels are told at a quarter of the resolution: unshuffle 2")
         scales = range(len(widths) - 1)
