@@ -21,8 +21,8 @@ from denoisetool.nets.unet import UNet, kmac_per_pixel
 from denoisetool.training import args
 from denoisetool.training.loop import CHECKPOINT
 
-SEEN = 0.25 / 255
-"""Influence below this, a quarter of a level, does not count towards the tiles' context."""
+SEEN = 0.5 / 255
+"""Influence below this, half a level, does not count towards the tiles' context."""
 
 
 def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[str, Any]]) -> Path:
@@ -95,7 +95,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
 
 
 def effective_radius(net: nn.Module, side: int = 512) -> int:
-    """Pixels beyond which nothing changes the middle of a noisy picture by a quarter of a level.
+    """Pixels beyond which nothing changes the middle of a noisy picture by half a level.
 
     Half a picture is replaced by other noise on another grey; the columns of the untouched half
     whose result moves by more than `SEEN` count. The largest of several noise levels is taken.
