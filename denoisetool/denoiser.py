@@ -179,15 +179,15 @@ class Denoiser:
         progress: Callable[[float], None] | None, number: int, passes: int,
     ) -> Half:  # fmt: skip
         card = engine.card
-        layout = (photo.height, photo.width, side, card.overlap, card.stride)
-        report.kind = report.kind or self._kind(engine, photo)
+        kind = report.kind = report.kind or self._kind(engine, photo)
+        layout = (photo.height, photo.width, side, card.overlap_for(kind), card.stride)
         total = np.zeros(photo.pixels.shape, np.float16)
         tiles, done, turn = tiling.plan(*layout), 0, threading.Lock()
 
         def run(part: list[tiling.Tile]) -> None:
             nonlocal done
             inputs = [self._window(photo.pixels, tile, photo.peak, card) for tile in part]
-            results = engine.noise(inputs, report.kind)
+            results = engine.noise(inputs, kind)
             for tile, given, found in zip(part, inputs, results, strict=True):
                 checked = self._checked(engine, given, found, report, photo)
                 with turn:  # neighbours share their ramps

@@ -28,6 +28,7 @@ class ModelCard:
         stride: height and width of a tile must be multiples of this.
         receptive_radius: pixels on each side that can influence an output pixel (0 = unknown).
         overlap: pixels by which neighbouring tiles overlap, at least the radius that matters.
+        overlaps: the same for experts, by kind of noise, that need another overlap.
         sigma_range: noise standard deviations (of 255) the model was trained for.
         color_space: what the samples mean; `sRGB` for 8-bit photos as cameras write them.
         kmac_per_pixel: cost in thousand multiply-accumulates per pixel.
@@ -48,6 +49,7 @@ class ModelCard:
     stride: int = 1
     receptive_radius: int = 0
     overlap: int = 0
+    overlaps: dict[str, int] = field(default_factory=dict)
     sigma_range: tuple[float, float] = (0.0, 50.0)
     color_space: str = "sRGB"
     kmac_per_pixel: float = 0.0
@@ -56,6 +58,10 @@ class ModelCard:
     training_data: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def overlap_for(self, kind: str | None) -> int:
+        """Pixels by which tiles overlap in a photo with this kind of noise."""
+        return self.overlaps.get(kind or "", self.overlap)
 
 
 def parse(text: str, path: Path | None = None) -> ModelCard:
@@ -82,7 +88,7 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
             raise ModelError(f"the model card lacks {key!r}", path=path)
     kinds: dict[str, type | tuple[type, ...]] = {
         "name": str, "title": str, "net": str, "net_args": dict, "weights_sha256": str,
-        "channels": int, "stride": int, "receptive_radius": int, "overlap": int,
+        "channels": int, "stride": int, "receptive_radius": int, "overlap": int, "overlaps": dict,
         "sigma_range": list, "color_space": str, "kmac_per_pixel": (int, float),
         "parameters": int, "licence": str, "training_data": list, "scores": dict,
         "provenance": dict,
@@ -99,6 +105,8 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
         if len(bounds) != 2 or not all(type(v) in (int, float) for v in bounds):
             raise ModelError("the model card's 'sigma_range' must be two numbers", path=path)
         values["sigma_range"] = (float(bounds[0]), float(bounds[1]))
+    if not all(type(v) is int and v >= 0 for v in values.get("overlaps", {}).values()):
+        raise ModelError("the model card's 'overlaps' must be whole numbers", path=path)
     card = ModelCard(**values)
     if not (card.channels in (1, 3) and card.stride >= 1 and card.overlap >= 0):
         raise ModelError("the model card's channels, stride or overlap is impossible", path=path)

@@ -196,6 +196,9 @@ def test_experts_are_trained_in_turn_each_on_its_own_noise(
     folder = export.export(tmp_path / "run", recipe_path, tmp_path / "model", [{"name": "mine"}])
     engine = Engine(load(folder), folder, "cpu", "fp32")
     assert engine.kinds == ("camera", "white")
+    assert set(engine.card.overlaps) == {"white"}
+    assert engine.card.overlap_for("white") == engine.card.overlaps["white"]
+    assert engine.card.overlap_for("camera") == engine.card.overlap_for(None) == engine.card.overlap
     tile = _scenes(1, 32)[0].permute(1, 2, 0).contiguous().numpy()
     camera, white = (engine.noise([tile], kind)[0] for kind in engine.kinds)
     assert not np.array_equal(camera, white)

@@ -73,7 +73,10 @@ def _described(entry: Entry) -> dict[str, object]:
         "parameters": f"{card.parameters:,}",
         "cost": f"{card.kmac_per_pixel:.1f} kMAC per pixel",
         "noise range": f"{card.sigma_range[0]:g} to {card.sigma_range[1]:g} levels of 255",
-        "tile context": f"{card.overlap} pixels (bound {card.receptive_radius})",
+        "tile context": ", ".join(
+            [f"{card.overlap} pixels", *(f"{k} {v}" for k, v in card.overlaps.items())]
+        )
+        + f" (bound {card.receptive_radius})",
         "licence": card.licence,
         "sha256": card.weights_sha256 + " (verified)",
     }

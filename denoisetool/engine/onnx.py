@@ -70,8 +70,8 @@ def to_onnx(card: ModelCard, folder: Path, kind: str | None = None) -> tuple[byt
         )  # fmt: skip
     proto = program.model_proto
     about = {
-        "name": card.name, "stride": stride, "overlap": card.overlap, "kind": chosen or "",
-        "weights_sha256": card.weights_sha256, "licence": card.licence,
+        "name": card.name, "stride": stride, "overlap": card.overlap_for(chosen),
+        "kind": chosen or "", "weights_sha256": card.weights_sha256, "licence": card.licence,
     }  # fmt: skip
     for key, value in about.items():
         proto.metadata_props.add(key=key, value=str(value))

@@ -60,6 +60,11 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     if recipe_path.resolve() != (folder / RECIPE_FILE).resolve():
         shutil.copyfile(recipe_path, folder / RECIPE_FILE)
     stride = net.stride
+    others = {
+        kind: -(-effective_radius(member) // stride) * stride
+        for kind, member in members(net).items()
+    }
+    first = others.pop(next(iter(others)))
     card: dict[str, Any] = {
         "card_version": CARD_VERSION,
         "name": recipe.name,
@@ -69,7 +74,8 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         "channels": recipe.net_args.get("channels", 3),
         "stride": stride,
         "receptive_radius": net.receptive_radius,
-        "overlap": -(-max(map(effective_radius, members(net).values())) // stride) * stride,
+        "overlap": first,
+        **({"overlaps": others} if others else {}),
         "sigma_range": [0.0, 55.0],
         "color_space": "sRGB",
         "kmac_per_pixel": round(kmac_per_pixel(net), 2),
