@@ -24,7 +24,7 @@ white noise with a standard deviation of 90 of 255 is, which no camera makes."""
 INFINITE = np.float16(np.inf).view(np.uint16)
 SMALLEST_TILE = 256
 COARSE = 16
-WINDOWS, WINDOW = 6, 128
+WINDOWS, WINDOW = 4, 128
 """How many windows at most, of which side in pixels, show what kind of noise a photo has."""
 
 
@@ -206,9 +206,8 @@ class Denoiser:
         if not engine.kinds:
             return None
         card = engine.card
-        tiles = tiling.plan(photo.height, photo.width, WINDOW, card.overlap, card.stride)
         count = min(WINDOWS, 2 + int(4 * photo.megapixels))  # a small photo must not pay for more
-        chosen = [tiles[i * len(tiles) // count] for i in range(count)]
+        chosen = tiling.samples(photo.height, photo.width, WINDOW, count, card.stride)
         windows = [
             self._window(photo.pixels, tile, photo.peak, card) for tile in dict.fromkeys(chosen)
         ]

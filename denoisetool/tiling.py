@@ -21,6 +21,8 @@ from denoisetool.photo import Half, Pixels
 Float = npt.NDArray[np.float32]
 RAMP = 16
 """Pixels over which two neighbouring tiles are cross-faded."""
+GOLDEN = 0.618
+"""Multiples of the golden section spread evenly over [0, 1), however many there are."""
 OVERSHOOT = 1.0
 """How far below black and above white the net is shown what a float picture has there. Noise that
 was never clipped needs it: without, 0.2 to 0.3 dB are lost at sigma 25."""
@@ -140,6 +142,28 @@ def plan(height: int, width: int, tile: int, margin: int, stride: int) -> list[T
         if not least[0] and len(rows) > 2 * -(-height // tile):
             break  # flatter still only adds context
     return best
+
+
+def samples(height: int, width: int, side: int, count: int, stride: int) -> list[Tile]:
+    """A few windows spread over a picture, for a look at it; no two in one row or column of them.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture.
+        side: of the windows; they are smaller where the picture is.
+        count: how many.
+        stride: windows start on multiples of it and have multiples of it as sides.
+    """
+
+    def span(length: int, share: float) -> Span:
+        size = min(side // stride, -(-length // stride)) * stride
+        start = int(share * max(0, length - size)) // stride * stride
+        return Span(start, start + size, start, min(start + size, length), 0, 0)
+
+    return [
+        Tile(span(height, (i + 0.5) / count), span(width, (i * GOLDEN + 0.5) % 1))
+        for i in range(count)
+    ]
 
 
 def extract(pixels: Pixels, tile: Tile, peak: float) -> Float:

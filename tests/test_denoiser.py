@@ -165,7 +165,7 @@ def test_the_expert_for_the_kind_of_noise_does_the_whole_photo(
     assert report.kind == kind
     assert report.noise == pytest.approx(255 * engine.found[kind], rel=0.01)
     windows = [call for call in engine.calls if max(call) <= 128]
-    assert len(windows) <= 2 * 6 + (max(shape) <= 128)  # a look at a few places, not at all of it
+    assert len(windows) <= 2 * 4 + (max(shape) <= 128)  # a look at a few places, not at all of it
 
 
 def test_a_model_with_one_net_for_all_noise_is_asked_once() -> None:

@@ -108,6 +108,26 @@ def test_tiles_stay_within_the_area_and_waste_little(height: int, width: int, si
         assert high * wide * len(tiles) <= 1.45 * padded + 40_000
 
 
+@given(
+    height=st.integers(1, 5000), width=st.integers(1, 5000), count=st.integers(1, 9),
+    stride=st.sampled_from([1, 4, 8]),
+)  # fmt: skip
+def test_samples_are_small_and_lie_in_the_picture(
+    height: int, width: int, count: int, stride: int
+) -> None:
+    found = tiling.samples(height, width, 128, count, stride)
+    assert len(found) == count
+    for tile in found:
+        for span, length in ((tile.rows, height), (tile.columns, width)):
+            assert 0 < span.stop - span.start <= 128
+            assert span.start % stride == (span.stop - span.start) % stride == 0
+            assert 0 <= span.start < span.inner_stop <= length
+            assert span.stop - length < stride
+    if min(height, width) >= 128 * (count + 1):
+        assert len({tile.rows.start for tile in found}) == count
+        assert len({tile.columns.start for tile in found}) == count
+
+
 def test_the_net_sees_what_a_float_picture_has_beyond_black_and_white() -> None:
     pixels = np.linspace(-3, 4, 64, dtype=np.float32).reshape(8, 8, 1)
     (window,) = tiling.plan(8, 8, 64, 0, 8)
