@@ -25,7 +25,7 @@ GOLDEN = 0.618
 """Multiples of the golden section spread evenly over [0, 1), however many there are."""
 OVERSHOOT = 1.0
 """How far below black and above white the net is shown what a float picture has there. Noise that
-was never clipped needs it: without, 0.2 to 0.3 dB are lost at sigma 25."""
+was never clipped needs it: without, 0.1 to 0.3 dB are lost at sigma 25."""
 
 
 @dataclass(frozen=True, slots=True)

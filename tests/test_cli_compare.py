@@ -272,14 +272,21 @@ def test_the_kind_of_noise_is_told(
     assert Page.read(tmp_path / "r.html").tiles["Estimated noise"].endswith(", white")
 
 
+@pytest.mark.parametrize(("strength", "said"), [("1", "already clean"), ("0", "nothing changed")])
 def test_photos_that_did_not_change_have_no_pictures(
-    photos: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    strength: str,
+    said: str,
+    photos: Path,
+    tmp_path: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session, "Engine", IdentityEngine)
-    assert cli(photos, "-o", tmp_path / "out", "--report", tmp_path / "r.html").code == 0
-    page = Page.read(tmp_path / "r.html")
+    report = tmp_path / "r.html"
+    assert cli(photos, "-o", tmp_path / "out", "-s", strength, "--report", report).code == 0
+    page = Page.read(report)
     assert page.of("img") == []
-    assert page.said("td").count("nothing changed") == 3
+    assert page.said("td").count(said) == 3
 
 
 def test_every_failure_is_listed(
