@@ -24,8 +24,7 @@ BOUND = 1.15
 """How many times the usual noise may be taken away."""
 WHITE_SHARE, WHITE_LEAST = 0.8, 1.5 / 255
 """Share of the noise that the net for white noise must find too, and the least noise there must be.
-It finds 0.06 to 0.6 of the noise of cameras, and of white noise in JPEG files and grey photos; of
-white noise of 5 levels and more it finds 0.93 to 1.15."""
+It finds 0.05 to 0.5 of the noise of cameras, 0.85 to 1.16 of white noise of 5 levels and more."""
 CLEAN, CLEAN_SHARE = 0.8 / 255, 90
 """A photo is clean when this percentile of its cells has less noise than this. Rounding to 8 bits
 alone makes 0.3 of 255; the least noisy of 125 real noisy photos has 1.1."""
