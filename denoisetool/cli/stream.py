@@ -21,6 +21,7 @@ from denoisetool.errors import (
 )
 from denoisetool.events import Outcome, Summary
 from denoisetool.photo import Photo
+from denoisetool.pipeline import note
 from denoisetool.session import Session, start_event
 from denoisetool.settings import Settings
 
@@ -127,13 +128,12 @@ def _write_stdout(data: bytes) -> None:
 def _outcome(
     source: Path, target: Path | None, photo: Photo, report: Report, seconds: float
 ) -> Outcome:
-    return Outcome(
+    outcome = Outcome(
         source, target or Path(PIPE), "done", megapixels=round(photo.megapixels, 3),
-        seconds=round(seconds, 4), noise=round(report.noise, 3), noise_kind=report.kind,
-        clean=report.clean,
-        shift_mean=round(report.shift_mean, 4), shift_p95=round(report.shift_p95, 4),
-        changed=report.changed, notes=photo.notes + report.notes,
+        seconds=round(seconds, 4), notes=photo.notes + report.notes,
     )  # fmt: skip
+    note(outcome, report)
+    return outcome
 
 
 def _report(outcome: Outcome, console: Console, seconds: float) -> int:

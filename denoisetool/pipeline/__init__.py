@@ -21,9 +21,9 @@ from denoisetool.errors import DenoiseError, OutputExists, UnreadablePhoto
 from denoisetool.events import Outcome
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.photo import Photo
-from denoisetool.pipeline.flow import Budget, Item, Job, Progress, open_photo, stage
+from denoisetool.pipeline.flow import Budget, Item, Job, Progress, note, open_photo, stage
 
-__all__ = ["IN_FLIGHT", "Job", "Pipeline", "Progress"]
+__all__ = ["IN_FLIGHT", "Job", "Pipeline", "Progress", "note"]
 
 IN_FLIGHT = 64.0
 """Megapixels that may be in memory at once, from decoding to the finished file."""
@@ -199,10 +199,7 @@ class Pipeline:
             with stage(item):
                 if item.photo is not None and item.report is not None:
                     report = item.report
-                    outcome.noise, outcome.changed = round(report.noise, 3), report.changed
-                    outcome.noise_kind, outcome.clean = report.kind, report.clean
-                    outcome.shift_mean = round(report.shift_mean, 4)
-                    outcome.shift_p95 = round(report.shift_p95, 4)
+                    note(outcome, report)
                     self._write(item, item.photo, report)
                     outcome.notes = item.photo.notes + report.notes
         finally:

@@ -119,6 +119,14 @@ class Item:
         return self.outcome.status == "done"
 
 
+def note(outcome: Outcome, report: Report) -> None:
+    """Put down in an outcome what denoising did to its photo."""
+    outcome.noise, outcome.noise_kind = round(report.noise, 3), report.kind
+    outcome.changed, outcome.clean = report.changed, report.clean
+    outcome.shift_mean = round(report.shift_mean, 4)
+    outcome.shift_p95 = round(report.shift_p95, 4)
+
+
 @contextmanager
 def stage(item: Item) -> Iterator[None]:
     """Take the time; whatever goes wrong inside belongs to this photo and ends up in its outcome.
