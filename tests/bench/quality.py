@@ -34,9 +34,8 @@ from denoisetool.modelcard import CARD_FILE
 from denoisetool.photo import Photo
 from denoisetool.registry import Registry
 from denoisetool.settings import folder
-from tests.bench.rivals import RIVALS
+from tests.bench.rivals import RIVALS, Picture, in_8_bits
 
-Picture = npt.NDArray[np.uint8]
 Method = Callable[[npt.NDArray[Any]], tuple[Picture, float | None]]
 """A noisy picture to the clean one, and the noise that was found in it, if the method tells."""
 DATA = Path(__file__).parents[3] / "shared" / "data" / "test"
@@ -81,7 +80,7 @@ def clean_with(denoiser: Denoiser, noisy: npt.NDArray[Any]) -> tuple[Picture, fl
     scaled = np.asarray(noisy / 255, np.float32)
     photo = Photo(pixels=scaled, format="tiff", mode="RGB")
     report = denoiser.denoise(photo)
-    return np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8), report.noise
+    return in_8_bits(scaled * 255), report.noise
 
 
 def score(rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def measure(method: Method, noisy: npt.NDArray[Any], truth: Picture) -> dict[str
     started = time.perf_counter()
     out, found = method(noisy)
     seconds = time.perf_counter() - started
-    given = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    given = in_8_bits(noisy)
     row = {"psnr_in": metrics.psnr(given, truth), "psnr": metrics.psnr(out, truth)}
     row["ssim"] = metrics.ssim(out, truth)
     row["coarse_in"] = metrics.coarse_ciede2000(given, truth)[0]
@@ -120,7 +119,7 @@ def pairs_of(data: Path, name: str) -> dict[str, tuple[float | None, list[Any]]]
         return {name: (None, list(real_pairs(data, name)))}
     base, _, sigma = name.partition(":")
     plain = list(gaussian_pairs(data, base, float(sigma)))
-    clipped = [(n, np.clip(np.rint(x), 0, 255).astype(np.uint8), t) for n, x, t in plain]
+    clipped = [(n, in_8_bits(x), t) for n, x, t in plain]
     title = f"{base} sigma {sigma}"
     return {title: (float(sigma), plain), f"{title} clipped": (float(sigma), clipped)}
 

@@ -7,6 +7,7 @@ the one of a few values that gives the best mean over the set, which nobody know
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,16 @@ Method = Callable[[npt.NDArray[np.float32], float], Picture]
 """A noisy picture in levels, as float32, and the strength: what the method makes of it."""
 
 
+def in_8_bits(levels: npt.NDArray[Any]) -> Picture:
+    """Levels as a file of 8 bits has them: rounded and clipped."""
+    return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+
+
 def nlm(noisy: npt.NDArray[np.float32], strength: float) -> Picture:
     """OpenCV's non-local means; it takes 8 bits only."""
     import cv2
 
-    given = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    given = in_8_bits(noisy)
     cleaned: Picture = cv2.fastNlMeansDenoisingColored(given, None, strength, strength, 7, 21)
     return cleaned
 
@@ -30,8 +36,7 @@ def bm3d(noisy: npt.NDArray[np.float32], strength: float) -> Picture:
     import bm3d as package
 
     found = package.bm3d_rgb(noisy / 255, strength / 255)
-    levels: npt.NDArray[np.float64] = np.clip(np.rint(np.asarray(found) * 255), 0, 255)
-    return levels.astype(np.uint8)
+    return in_8_bits(np.asarray(found) * 255)
 
 
 RIVALS: dict[str, tuple[Method, Callable[[float | None], tuple[float, ...]]]] = {
