@@ -79,6 +79,7 @@ class Trainer:
                 recipe.mix_for(name)  # tells what the mix should be like
             raise UsageError("the recipe's mix has a table for an expert that its net lacks")
         self.experts = [experts[name] for name in source.turns]
+        self.start_weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         self.anchor = [p.detach().clone() for p in self.net.parameters()] if recipe.pull else []
         self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
         self.usual_norms = [recipe.clip] * len(self.experts)

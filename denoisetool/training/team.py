@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -45,6 +46,18 @@ class Team:
             tensor.copy_(flat[start : start + tensor.numel()].view(tensor.shape))
             start += tensor.numel()
 
+    def from_first(self, value: float) -> float:
+        """The first process's value, in all of them."""
+        if self.size == 1:
+            return value
+        there = torch.tensor(float(value), dtype=torch.float64, device=self._device)
+        dist.broadcast(there, 0)
+        return float(there)
+
+    @property
+    def _device(self) -> str:
+        return "cuda" if dist.get_backend() == "nccl" else "cpu"
+
     def wait(self) -> None:
         """Go on when all are here."""
         if self.size > 1:
@@ -57,7 +70,8 @@ def join() -> Team:
         on_gpu = torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        # The others wait while the first one prepares the photos.
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=12))
     return Team()
 
 
