@@ -13,12 +13,15 @@ from denoisetool import formats
 from denoisetool.errors import DenoiseError, NoInputError
 from denoisetool.files import HEAD_BYTES
 from denoisetool.finetune import dataset
+from denoisetool.finetune.align import Float
 from denoisetool.finetune.dataset import Crop
 from denoisetool.finetune.pairs import Found, Scene
 from denoisetool.finetune.prepare import Clean, Frame, Prepared, Rejected, prepare, read
 from denoisetool.formats.exif import Shot
 from denoisetool.training.data import Image
 
+NEAR = 32
+"""Shifts in pixels up to which those back are the same, for tiles of 64."""
 HELD = 0.2
 """Share of the scenes that is held out, one at least."""
 
@@ -164,10 +167,16 @@ def _pairs(
         return got
 
     used: dict[Path, Frame] = {}
+    shifts: dict[tuple[Path, Path], Float | None] = {}
     for one, other in scene.pairs():
         try:
             first, second = frame(one), frame(other)
-            pair = prepare(first, second, supervised=scene.clean is not None, raw=raw)
+            back = shifts.get((other, one))
+            pair = prepare(
+                first, second, supervised=scene.clean is not None, raw=raw,
+                shifts=None if back is None or np.abs(back).max() > NEAR else -back,
+            )  # fmt: skip
+            shifts[one, other] = pair.shifts
         except Rejected as error:
             tell(Line(scene.name, (one, other), str(error)))
             continue

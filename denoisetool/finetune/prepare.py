@@ -92,6 +92,7 @@ class Prepared:
         exposure: how many stops brighter the first photo is.
         noise: rms of the noise of one of the photos, in levels of 255.
         weight: share of the samples that count.
+        shifts: (h, w, 2) of the second photo's tiles, see `align`.
     """
 
     noisy: Float
@@ -101,6 +102,7 @@ class Prepared:
     exposure: float = 0.0
     noise: float = 0.0
     weight: float = 1.0
+    shifts: Float | None = None
 
 
 class Rejected(Exception):
@@ -142,7 +144,10 @@ def _middle(pixels: Pixels) -> Pixels:
     return pixels[top : height - top, left : width - left].copy()
 
 
-def prepare(first: Frame, second: Frame, *, supervised: bool, raw: bool = False) -> Prepared:
+def prepare(
+    first: Frame, second: Frame, *, supervised: bool, raw: bool = False,
+    shifts: Float | None = None,
+) -> Prepared:  # fmt: skip
     """Make the second photo the target of the first.
 
     Args:
@@ -150,6 +155,7 @@ def prepare(first: Frame, second: Frame, *, supervised: bool, raw: bool = False)
         second: another one of the scene.
         supervised: whether the second one has no noise.
         raw: leave the second one as it is, for comparison.
+        shifts: of the second one's tiles, where they are known.
 
     Raises:
         Rejected: the two are no pair.
@@ -160,7 +166,8 @@ def prepare(first: Frame, second: Frame, *, supervised: bool, raw: bool = False)
         return Prepared(first.picture, second.picture, counts)
     base = second.picture if supervised else second.clean
     grey, other = first.clean.mean(2), base.mean(2)
-    shifts = align.field(grey, other, align.whole_shift(grey, other))
+    if shifts is None:
+        shifts = align.field(grey, other, align.whole_shift(grey, other))
     target, there = align.move(second.picture, shifts)
     if there.mean() < LEAST_OVERLAP:
         raise Rejected(f"only {there.mean():.0%} of the picture is on both photos")
@@ -179,7 +186,7 @@ def prepare(first: Frame, second: Frame, *, supervised: bool, raw: bool = False)
         raise Rejected(f"only {weight:.0%} of the picture counts: the rest {why}")
     dy, dx = (float(v) for v in shifts.mean((0, 1)))
     level = float(np.sqrt(np.square(noise).mean())) * 255
-    return Prepared(first.picture, target, counts, (dy, dx), stops, level, weight)
+    return Prepared(first.picture, target, counts, (dy, dx), stops, level, weight, shifts)
 
 
 def _compare(first: Frame, second: Frame) -> None:

@@ -1,8 +1,8 @@
 """Is the new model better than the one it came from, on pairs that it never saw?
 
-The comparison is with another noisy photo of the scene, so that both models carry that photo's noise
-in their error: their difference is what counts (Noise2Noise PSNR). The confidence interval comes from
-resampling 128-pixel tiles (bootstrap, Efron 1979).
+The comparison is with another noisy photo of the scene, so that both models carry that photo's
+noise in their error: their difference is what counts (Noise2Noise PSNR). The confidence interval
+comes from resampling 128-pixel tiles (bootstrap, Efron 1979).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _tiles(
             for column, cell in enumerate(np.array_split(band, columns, 1)):
                 found[row, column, index] = cell.sum()
     flat = found.reshape(-1, len(planes))
-    return flat[flat[:, 0] > 0.2 * TILE * TILE * 3 * min(1, flat[:, 0].max() / TILE**2 / 3)]
+    return np.asarray(flat[flat[:, 0] > 0.2 * flat[:, 0].max(initial=1)])
 
 
 def _interval(stack: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
