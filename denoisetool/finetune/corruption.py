@@ -21,24 +21,25 @@ SPREAD = 40.0
 13.6 for a Gaussian."""
 SHARE = 0.08
 """Share of the cells with outliers above which noise alone does not explain them."""
-CLUSTERED = 2.0
-"""Mean number of outliers among the eight neighbours of one, above which they belong to things."""
+CLUSTERED = 1.4
+"""How much likelier than elsewhere in its cell an outlier is beside another one, above which they
+belong to things; 1 for pixels at random."""
 LOOKED_AT = 16
 
 
 def choose(views: Views) -> Loss:
     """The loss for some pairs."""
-    cells, neighbours = [], []
+    cells, clusters = [], []
     for index in range(0, len(views), max(1, len(views) // LOOKED_AT)):
         noisy, target, counts = views.one(index)
         difference = np.abs(noisy - target).max(2)
         spread, outliers = _outliers(difference, np.asarray(counts.all(2)))
         cells.append(spread)
         if outliers.any():
-            neighbours.append(_neighbours(outliers))
+            clusters.append(_clustering(outliers))
     if not cells or float(np.concatenate(cells).mean()) < SHARE:
         return "l2"
-    return "l1" if float(np.concatenate(neighbours).mean()) > CLUSTERED else "l0"
+    return "l1" if float(np.mean(clusters)) > CLUSTERED else "l0"
 
 
 def _outliers(
@@ -61,9 +62,13 @@ def _outliers(
     return wide[known], (difference[window] > limit) & inside
 
 
-def _neighbours(outliers: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """How many of its eight neighbours are outliers too, for each outlier."""
+def _clustering(outliers: npt.NDArray[np.bool_]) -> float:
+    """How often the neighbours of an outlier are outliers, by how often its cell's pixels are."""
+    rows, columns = (n // CELL for n in outliers.shape)
+    cells = outliers.reshape(rows, CELL, columns, CELL).mean((1, 3))
+    density = np.repeat(np.repeat(cells, CELL, 0), CELL, 1)[outliers].mean()
     padded = np.pad(outliers.astype(np.float64), 1)
     height, width = outliers.shape
-    total = sum(padded[y : y + height, x : x + width] for y in range(3) for x in range(3))
-    return np.asarray(np.asarray(total)[outliers] - 1)
+    around = sum(padded[y : y + height, x : x + width] for y in range(3) for x in range(3))
+    beside = (np.asarray(around)[outliers] - 1).mean() / 8
+    return float(beside / density)

@@ -30,6 +30,7 @@ BURST_SECONDS = 3.0
 ALIKE = 0.9
 """Least correlation of two coarse pictures of one burst."""
 
+_Key = tuple[Path, str]
 _WORD = re.compile(r"^(?P<scene>.+?)[ _.\-]+(?P<frame>[a-z]|\d{1,2}|[a-z]{2,9})$", re.IGNORECASE)
 
 
@@ -148,6 +149,8 @@ def _two_folders(folder: Path, photos: list[Path]) -> Found | None:
     if not common:
         return None
     clean = [home.lower() in CLEAN_WORDS for home in homes]
+    if clean[0] == clean[1] and not _across(sides, common[0]):
+        return None
     if clean[0] != clean[1]:
         noisy, truth = (sides[1], sides[0]) if clean[0] else (sides[0], sides[1])
         found = Found(f"folders {homes[clean[0]]}/ and {homes[clean[1]]}/: noisy and clean")
@@ -162,6 +165,31 @@ def _two_folders(folder: Path, photos: list[Path]) -> Found | None:
             if key not in common
         ]
     return found
+
+
+def _across(sides: list[dict[_Key, Path]], key: _Key) -> bool:
+    """Whether photos of one name are more alike than neighbours: else each folder is a scene."""
+    pictures = {
+        p: q for p, q in ((p, _coarse(p)) for p in (sides[0][key], sides[1][key])) if q is not None
+    }
+    if len(pictures) < 2:
+        return True
+    first, second = pictures.values()
+    for side in sides:
+        other = next((path for name, path in side.items() if name != key), None)
+        beside = None if other is None else _coarse(other)
+        mine = pictures[side[key]]
+        if beside is not None and correlation(mine, beside) > correlation(first, second):
+            return False
+    return True
+
+
+def _coarse(path: Path) -> metrics.Float32 | None:
+    """The thumbnail of a photo; None where it cannot be read."""
+    try:
+        return thumbnail(formats.read(path, Limits()))
+    except DenoiseError:
+        return None
 
 
 def _without_role(stem: str) -> str:
@@ -268,12 +296,8 @@ def _alike(paths: list[Path]) -> list[Path]:
     """Those of a run of photos that show what the first of them that has a like one shows."""
     if len(paths) < 2:
         return []
-    coarse: dict[Path, metrics.Float32] = {}
-    for path in paths:
-        try:
-            coarse[path] = thumbnail(formats.read(path, Limits()))
-        except DenoiseError:
-            continue  # told when the pair is prepared
+    looked = {path: _coarse(path) for path in paths}
+    coarse = {path: seen for path, seen in looked.items() if seen is not None}
     left = list(coarse)
     for index, first in enumerate(left):
         like = [p for p in left[index:] if correlation(coarse[first], coarse[p]) >= ALIKE]
