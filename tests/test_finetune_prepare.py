@@ -15,7 +15,7 @@ Float = npt.NDArray[np.float32]
 
 
 def _scene() -> Float:
-    return np.asarray(render("still_life")[0], np.float32) / 255
+    return np.asarray(np.asarray(render("still_life")[0], np.float32) / np.float32(255))
 
 
 def _moved(picture: Float, dy: float, dx: float) -> Float:
@@ -69,10 +69,10 @@ def test_moving_leaves_out_what_is_not_there() -> None:
     moved, there = align.move(picture, shifts)
     assert moved.shape == picture.shape
     assert not there.any()
-    moved, there = align.move(picture, np.broadcast_to(np.float32([10, -20]), (3, 3, 2)))
+    moved, there = align.move(picture, np.broadcast_to(np.array([10, -20], np.float32), (3, 3, 2)))
     np.testing.assert_array_equal(moved[there], picture[10:, :-20].reshape(-1, 3))
     assert there.sum() == 120 * 130
-    half, there = align.move(picture, np.broadcast_to(np.float32([0.5, 0]), (3, 3, 2)))
+    half, there = align.move(picture, np.broadcast_to(np.array([0.5, 0], np.float32), (3, 3, 2)))
     assert np.isfinite(half).all()
     assert 0.9 < there.mean() < 1
 
@@ -115,8 +115,11 @@ def test_clipped_noise_does_not_count() -> None:
 
 
 def _blurred(scene: Float) -> Float:
-    """As by a camera that moved seven pixels to the side."""
-    return np.mean([np.roll(scene, step, 1) for step in range(-3, 4)], axis=0, dtype=np.float32)
+    """Out of focus, over seven pixels."""
+    for axis in (0, 1):
+        turns = [np.roll(scene, step, axis) for step in range(-3, 4)]
+        scene = np.asarray(np.mean(turns, axis=0), np.float32)
+    return scene
 
 
 @pytest.mark.parametrize(
