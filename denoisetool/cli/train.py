@@ -45,6 +45,7 @@ def train(
     from denoisetool.engine import pick_device
     from denoisetool.training import args, export
     from denoisetool.training.batches import Synthetic
+    from denoisetool.training.corrupt import Corrupted
     from denoisetool.training.data import load_photos
     from denoisetool.training.loop import Trainer
 
@@ -68,7 +69,8 @@ def train(
             )
 
     try:
-        trainer = Trainer(plan, Synthetic(plan, images), workplace, name)
+        source = Corrupted(plan, images) if plan.corruption else Synthetic(plan, images)
+        trainer = Trainer(plan, source, workplace, name)
         if trainer.step:
             print_error(f"continuing at step {trainer.step} of {plan.steps}")
         try:

@@ -9,6 +9,8 @@ from typing import Any
 
 from denoisetool.errors import UsageError
 
+CORRUPTIONS = ("gaussian", "poisson", "bernoulli", "text", "impulse")
+TARGETS = ("clean", "noisy")
 LOSSES = ("relative", "l2", "l1", "l0")
 """See `losses.picture_loss`."""
 
@@ -31,6 +33,9 @@ class Recipe:
         clip: largest gradient norm.
         ema: decay of the exponential moving average of the weights, the one that is shipped.
         loss: one of `LOSSES`.
+        corruption: one of `CORRUPTIONS` instead of a mix of noise; '' for the mix.
+        targets: with a corruption, what the net is shown as its goal: `clean` patches or, as in
+            Noise2Noise, `noisy` ones.
         pull: share of the way back to the weights it started from that each step goes, at the peak
             rate (Li et al. 2018, "Explicit inductive bias for transfer learning").
         mix: share of each kind of noise; see `degrade.KINDS`. For a net with experts a table of
@@ -56,6 +61,8 @@ class Recipe:
     clip: float = 1.0
     ema: float = 0.999
     loss: str = "relative"
+    corruption: str = ""
+    targets: str = "clean"
     pull: float = 0.0
     mix: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: int = 1000
@@ -122,7 +129,14 @@ def load(path: Path) -> Recipe:
     recipe = Recipe(**data)
     if min(recipe.steps, recipe.batch, recipe.patch, recipe.tail_patch, recipe.tail_batch) < 1:
         raise UsageError("steps, batches and patches must be at least 1", path=path)
-    if recipe.loss not in LOSSES:
-        what = f"the recipe's loss must be one of {', '.join(LOSSES)}, not {recipe.loss!r}"
-        raise UsageError(what, path=path)
+    for key, allowed in (
+        ("loss", LOSSES), ("corruption", ("", *CORRUPTIONS)), ("targets", TARGETS)
+    ):  # fmt: skip
+        value = getattr(recipe, key)
+        if value not in allowed:
+            words = ", ".join(word for word in allowed if word)
+            what = f"the recipe's {key} must be one of {words}, not {value!r}"
+            raise UsageError(what, path=path)
+    if recipe.corruption and recipe.experts != ("",):
+        raise UsageError("a recipe with a corruption cannot have experts", path=path)
     return recipe
