@@ -37,6 +37,8 @@ KEPT = 0.03
 """dB of the synthetic score that may be lost on the way; the verdict allows a little more."""
 BEST = "best.safetensors"
 STATE = "tuning.json"
+UNSEEN = 2 / 255
+"""Errors far below this do not count in the synthetic score."""
 SYNTHETIC, SYNTHETIC_SIDE = 96, 128
 """Patches of the synthetic score, and their side."""
 
@@ -109,7 +111,7 @@ class Judge:
         if self.synthetic is None:
             return np.array(pairs), np.zeros(0)
         output = self._run(net, self.synthetic.noisy).clamp(0, 1)
-        made = (output - self.synthetic.target).square().mean((1, 2, 3)) + 1e-7
+        made = (output - self.synthetic.target).square().mean((1, 2, 3)) + UNSEEN**2
         return np.array(pairs), made.numpy()
 
     def _run(self, net: nn.Module, noisy: Tensor) -> Tensor:
