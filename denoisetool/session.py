@@ -29,7 +29,7 @@ class Session:
         registry: where models are.
         announce: told where and how the model runs, once it is loaded.
         entry: the chosen model.
-        engine: the engine, once it was needed.
+        engine: the engine, once it was needed; one that is there already can be given.
 
     Raises:
         ModelError: the model is unknown or its card is damaged.
@@ -73,7 +73,7 @@ class Session:
         )
 
     def denoiser(self) -> Denoiser:
-        """A denoiser with these settings; loads torch and the model.
+        """A denoiser with these settings; loads torch and the model, unless it has an engine.
 
         Raises:
             DeviceError: the named device or precision is not to be had.
@@ -81,9 +81,11 @@ class Session:
         """
         self.verify()
         settings, entry = self.settings, self.entry
-        self.engine = engine = Engine(
-            entry.card, entry.folder, settings.device, settings.precision, folder("cache")
-        )
+        engine = self.engine
+        if engine is None:
+            self.engine = engine = Engine(
+                entry.card, entry.folder, settings.device, settings.precision, folder("cache")
+            )
         if self.announce is not None:
             self.announce(engine.choice, entry)
         on_gpu = engine.choice.device != "cpu"

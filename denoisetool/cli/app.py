@@ -9,7 +9,17 @@ import typer
 from typer.core import TyperGroup
 
 from denoisetool import __version__
-from denoisetool.cli import compare, config, denoise, doctor, evaluate, models, train, watch
+from denoisetool.cli import (
+    compare,
+    config,
+    denoise,
+    doctor,
+    evaluate,
+    gui,
+    models,
+    train,
+    watch,
+)
 
 DEFAULT = "\0"
 """The default command's name: one that no folder and no word of a command line can have."""
@@ -102,3 +112,4 @@ app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)
 app.command()(train.train)
+app.command()(gui.gui)

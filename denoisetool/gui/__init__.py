@@ -1,0 +1,5 @@
+"""x."""
+
+
+def main(photos):
+    return 0
