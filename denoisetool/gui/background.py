@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 
 Done = Callable[[Any, Exception | None], None]
-
-
-class _Task(QRunnable):
-    def __init__(self, work: Callable[[], None]) -> None:
-        super().__init__()
-        self._work = work
-
-    def run(self) -> None:
-        self._work()
 
 
 class Background(QObject):
@@ -31,9 +24,12 @@ class Background(QObject):
 
     def __init__(self, threads: int = 1, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._pool = QThreadPool(self)
-        self._pool.setMaxThreadCount(threads)
+        self._most = threads
+        self._threads: list[threading.Thread] = []
+        self._waiting: deque[tuple[Callable[[], Any], Done]] = deque()
+        self._idle = 0
         self._closed = False
+        self._change = threading.Condition()
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     def run(self, work: Callable[[], Any], done: Done, *, first: bool = False) -> None:
@@ -44,33 +40,42 @@ class Background(QObject):
             done: called in the window's thread.
             first: before what waits already.
         """
+        with self._change:
+            (self._waiting.appendleft if first else self._waiting.append)((work, done))
+            if self._idle < len(self._waiting) and len(self._threads) < self._most:
+                thread = threading.Thread(target=self._work, name="background", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._change.notify()
 
-        def task() -> None:
+    def close(self) -> None:
+        """Begin nothing new, wait for what is under way, deliver nothing more."""
+        with self._change:
+            self._closed = True
+            self._waiting.clear()
+            self._change.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._idle += 1
+                self._change.wait_for(lambda: self._waiting or self._closed)
+                self._idle -= 1
+                if self._closed:
+                    return
+                work, done = self._waiting.popleft()
             result, failed = None, None
-            if self._closed:
-                return
             try:
                 result = work()
             except Exception as error:  # noqa: BLE001 - whoever asked decides
                 failed = error
-            self._tell(lambda: done(result, failed))
+            if not self._closed:
+                self._arrived.emit((done, result, failed))
+            del work, done, result, failed
 
-        self._pool.start(_Task(task), 1 if first else 0)
-
-    def tell(self, call: Callable[[], None]) -> None:
-        """From a thread: have something called in the window's thread."""
-        self._tell(call)
-
-    def close(self) -> None:
-        """Begin nothing new, wait for what is under way, deliver nothing more."""
-        self._closed = True
-        self._pool.clear()
-        self._pool.waitForDone()
-
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _deliver(self, arrived: tuple[Done, Any, Exception | None]) -> None:
         if not self._closed:
-            self._arrived.emit(call)
-
-    def _deliver(self, call: Callable[[], None]) -> None:
-        if not self._closed:
-            call()
+            done, result, failed = arrived
+            done(result, failed)

@@ -75,13 +75,13 @@ class _Frame(QWidget):
         painter.drawLine(int(middle), int(box.top()) - 3, int(middle), int(box.bottom()) + 3)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(ink)
-        for number in range(60):  # the same dots each time, spread by the golden section
-            x = box.left() + 8 + (number * 0.618034 % 1) * (middle - box.left() - 14)
-            y = box.top() + 8 + (number * 0.754878 % 1) * (box.height() - 16)
+        for number in range(70):  # the same dots each time: the R2 sequence spreads them evenly
+            x = box.left() + 8 + (number * 0.7548777 % 1) * (middle - box.left() - 14)
+            y = box.top() + 8 + (number * 0.5698403 % 1) * (box.height() - 16)
             painter.drawEllipse(QRectF(x, y, 1.9, 1.9))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(ink, 2.4))
         painter.drawArc(QRectF(middle + 12, box.top() + 14, 18, 18), 0, 360 * 16)
         base = box.bottom() - 12
-        painter.drawPolyline([QPointF(middle + 8, base), QPointF(middle + 24, base - 20),
-                              QPointF(middle + 33, base - 10), QPointF(middle + 40, base)])  # fmt: skip
+        hill = [(8, 0), (24, -20), (33, -10), (40, 0)]
+        painter.drawPolyline([QPointF(middle + x, base + y) for x, y in hill])

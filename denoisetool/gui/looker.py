@@ -167,7 +167,7 @@ class Looker(QObject):
         if self._result:
             return
         image = from_reply(event, None if self._picture is None else self._picture.profile)
-        left, top, width, height = event["part"]
+        left, top, width, _ = event["part"]
         step = max(1, round(width / image.width()))
         self._viewer.show_patch(
             image, QRect(left, top, image.width() * step, image.height() * step)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from PySide6.QtCore import (
     QAbstractListModel,
+    QLocale,
     QModelIndex,
     QPersistentModelIndex,
     QRect,
@@ -135,7 +136,10 @@ class PhotoModel(QAbstractListModel):
             return item.reason or self.tr("Done")
         if item.state == "waiting":
             return self.tr("Waiting")
-        return self.tr("%.1f MP") % item.megapixels if item.megapixels else ""
+        if not item.megapixels:
+            return ""
+        digits = 1 if item.megapixels >= 1 else 2
+        return self.tr("%s MP") % QLocale().toString(item.megapixels, "f", digits)
 
     def _picture(self, item: Item) -> QIcon | None:
         """A photo's small picture, which is made when it is first asked for."""

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QListView,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QSplitter,
     QStackedWidget,
@@ -99,6 +100,7 @@ class PhotosPage(QWidget):
         self.list.setItemDelegate(PhotoDelegate(self.list))
         self.list.setUniformItemSizes(True)
         self.list.setFrameShape(QListView.Shape.NoFrame)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setSelectionMode(QListView.SelectionMode.ExtendedSelection)
         self.list.setAccessibleName(self.tr("Photos"))
         self.list.selectionModel().currentChanged.connect(self._selected)
@@ -130,7 +132,7 @@ class PhotosPage(QWidget):
     def _view_side(self) -> QWidget:
         self._about = quiet(QLabel())
         self._about.setWordWrap(False)
-        self._about.setMinimumWidth(0)
+        self._about.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._divider = QSlider(Qt.Orientation.Horizontal)
         self._divider.setRange(0, 100)
         self._divider.setValue(50)
@@ -152,7 +154,7 @@ class PhotosPage(QWidget):
         row.addSpacing(10)
         for text, tip, act in (
             (self.tr("Fit"), self.tr("Show the whole photo (0)"), self.viewer.fit),
-            ("100 %", self.tr("Pixel for pixel (1)"), lambda: self.viewer.set_zoom(1.0)),
+            ("1:1", self.tr("Pixel for pixel (1)"), lambda: self.viewer.set_zoom(1.0)),
             ("−", self.tr("Smaller (-)"), lambda: self.viewer.set_zoom(self.viewer.zoom / STEP)),
             ("+", self.tr("Larger (+)"), lambda: self.viewer.set_zoom(self.viewer.zoom * STEP)),
         ):

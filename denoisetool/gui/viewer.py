@@ -250,10 +250,21 @@ class Viewer(QWidget):
         self._pill(painter, self.tr("After"), QPoint(line + 12, 12), self.width() - 12)
 
     def _draw_note(self, painter: QPainter) -> None:
-        if self._note:
-            width = self.fontMetrics().horizontalAdvance(self._note) + 24
-            left = max(12, (self.width() - width) // 2)
-            self._pill(painter, self._note, QPoint(left, self.height() - 44), self.width())
+        if not self._note:
+            return
+        flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+        most = QRect(0, 0, min(self.width() - 60, 460), self.height())
+        text = self.fontMetrics().boundingRect(most, int(flags), self._note)
+        box = QRect(0, 0, text.width() + 32, text.height() + 16)
+        box.moveCenter(self.rect().center())
+        if self._before is not None:
+            box.moveBottom(self.height() - 18)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(20, 20, 20, 170))
+        painter.drawRoundedRect(box, 16, 16)
+        painter.setPen(QColor(255, 255, 255, 235))
+        painter.drawText(box.adjusted(16, 8, -16, -8), int(flags), self._note)
 
     def _pill(self, painter: QPainter, text: str, corner: QPoint, limit: int) -> None:
         """A word on a dark ground, if there is room for it left of `limit`."""

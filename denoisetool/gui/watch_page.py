@@ -135,6 +135,7 @@ class WatchPage(QWidget):
         tr = self.tr
         self.log = QListWidget()
         self.log.setAccessibleName(tr("What happened"))
+        self.log.setSpacing(2)
         self.failures = QTableWidget(0, 2)
         self.failures.setHorizontalHeaderLabels([tr("Photo"), tr("Why it failed")])
         self.failures.setAccessibleName(tr("Photos that failed"))
@@ -288,8 +289,9 @@ class WatchPage(QWidget):
         working = ", ".join(str(each["path"]) for each in status.working[:2])
         if working:
             return self.tr("Watching. In hand: %s") % working
-        how = self.tr("by looking often") if status.mode == "polling" else self.tr("by events")
-        return self.tr("Watching, %s.") % how
+        if status.mode == "polling":
+            return self.tr("Watching, with a look through the folder every few seconds.")
+        return self.tr("Watching.")
 
     def _folder_chosen(self, text: str) -> None:
         self._preferences.window.setValue("watch", text)
