@@ -40,7 +40,7 @@ class Child(QObject):
     ) -> None:  # fmt: skip
         super().__init__(parent)
         self.said = ""
-        self._buffer = b""
+        self._chunks: list[bytes] = []
         self._over = False
         self._process = QProcess(self)
         whole = [*(program or command()), *words]
@@ -96,8 +96,12 @@ class Child(QObject):
         return not self.running or self._process.waitForFinished(milliseconds)
 
     def _read(self) -> None:
-        self._buffer += self._process.readAllStandardOutput().data()
-        *lines, self._buffer = self._buffer.split(b"\n")
+        chunk = bytes(self._process.readAllStandardOutput().data())
+        if b"\n" not in chunk:  # in the middle of a preview, which is megabytes long
+            self._chunks.append(chunk)
+            return
+        *lines, rest = b"".join([*self._chunks, chunk]).split(b"\n")
+        self._chunks = [rest]
         for line in lines:
             try:
                 found = json.loads(line)

@@ -15,7 +15,7 @@ from denoisetool.gui.preferences import Preferences
 from denoisetool.gui.runner import sentence
 from denoisetool.gui.viewer import Viewer
 
-ASK_AFTER = 40
+ASK_AFTER = 20
 """Milliseconds after the last change before a preview is asked for."""
 ON_LOOK = ("model", "device", "precision", "strength", "luma", "chroma", "color_lock", "tile")
 
@@ -98,7 +98,8 @@ class Looker(QObject):
         if item is not self._item:
             return
         if picture is None:
-            self._viewer.show_note(self.tr("This photo cannot be shown: %s") % error)
+            why = getattr(error, "what", error)
+            self._viewer.show_note(self.tr("This photo cannot be shown: %s") % why)
             return
         self._picture = picture
         self._viewer.show_note("")

@@ -196,12 +196,12 @@ class PhotoDelegate(QStyledItemDelegate):
         ink = palette.color(role)
         line = option.fontMetrics.height()
         left, width = square.right() + 11, box.right() - square.right() - 20
-        top = box.center().y() - line - 1
+        top = box.center().y() - line - (line // 2 if item.state == "failed" else 1)
         elided = option.fontMetrics.elidedText
         painter.setPen(ink)
         name = elided(item.path.name, Qt.TextElideMode.ElideMiddle, width)
         painter.drawText(QRect(left, top, width, line), int(Qt.AlignmentFlag.AlignLeft), name)
-        below = QRect(left, top + line + 4, width, line)
+        below = QRect(left, top + line + (1 if item.state == "failed" else 4), width, line)
         if item.state == "working":
             self._bar(painter, below, item.share, palette, chosen=chosen)
         else:
@@ -223,8 +223,12 @@ class PhotoDelegate(QStyledItemDelegate):
         soft = QColor(ink)
         soft.setAlphaF(0.68)
         painter.setPen(soft)
-        text = elided(text, Qt.TextElideMode.ElideRight, box.width())
-        painter.drawText(box, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), text)
+        flags = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        width = box.width()
+        if item.state == "failed":  # a reason has two lines
+            flags |= int(Qt.TextFlag.TextWordWrap)
+            box, width = box.adjusted(0, 0, 0, box.height()), round(width * 1.7)
+        painter.drawText(box, flags, elided(text, Qt.TextElideMode.ElideRight, width))
 
     def _bar(
         self, painter: QPainter, box: QRect, share: float, palette: QPalette, *, chosen: bool

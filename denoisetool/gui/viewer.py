@@ -12,7 +12,6 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
-    QPalette,
     QPen,
     QResizeEvent,
     QWheelEvent,
@@ -26,6 +25,8 @@ LARGEST = 16.0
 GRIP = 14
 """Pixels around the divider in which it can be taken hold of."""
 STEP = 1.25
+GROUND = QColor(54, 54, 56)
+"""What is around a photo, in light and in dark themes: a grey that leaves its colours alone."""
 
 
 class Viewer(QWidget):
@@ -189,7 +190,7 @@ class Viewer(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the photo, the result, the divider and what is said."""
         painter = QPainter(self)
-        painter.fillRect(self.rect(), self.palette().color(QPalette.ColorRole.Dark).darker(160))
+        painter.fillRect(self.rect(), GROUND)
         picture = self._before
         if picture is None:
             self._draw_note(painter)

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
     QTabWidget,
 )
 
+from denoisetool.gui.background import Background
 from denoisetool.gui.child import Worker
 from denoisetool.gui.finetune_page import FinetunePage
 from denoisetool.gui.photos_page import PhotosPage
@@ -47,6 +48,7 @@ class Window(QMainWindow):
         self._begun = False
         self.preferences = Preferences(self)
         self.worker = Worker(program, self)
+        self._background = Background(1, self)
         self.photos = PhotosPage(self.worker, self.preferences)
         self.watch = WatchPage(self.preferences, program)
         self.finetune = FinetunePage(self.preferences, program)
@@ -174,6 +176,7 @@ class Window(QMainWindow):
         kept.setValue("page", self.tabs.currentIndex())
         kept.sync()
         self.preferences.save()
+        self._background.close()
         self.photos.close_down()
         self.watch.close_down()
         self.finetune.close_down()
@@ -193,6 +196,7 @@ class Window(QMainWindow):
         return ask == QMessageBox.StandardButton.Close
 
     def _warm(self) -> None:
+        self._background.run(_import_more, lambda *_: None)
         self.worker.ask("models")
         self.worker.ask("warm", settings=self.preferences.request())
 
@@ -226,3 +230,11 @@ class Window(QMainWindow):
             self.tr("denoisetool %s\n\nTakes the noise out of photographs. The originals are never"
                     " changed, and nothing leaves this computer.") % __version__,
         )  # fmt: skip
+
+
+def _import_more() -> None:
+    """Import what saving a setting and opening a photo need, so that neither waits for it."""
+    import tomlkit  # noqa: F401
+
+    from denoisetool import formats  # noqa: F401
+    from denoisetool.files import config  # noqa: F401

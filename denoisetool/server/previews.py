@@ -25,7 +25,7 @@ from denoisetool.session import Session
 QUICK = 6.0
 """Megapixels of a part up to which it is shown before the whole photo was gone through."""
 TELL_EVERY = 0.1
-MEASURE_TILE = 768
+MEASURE_TILE = 512
 """Side of the tiles in which a whole photo is gone through: nobody waits long for such a one."""
 
 
