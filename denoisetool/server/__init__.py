@@ -78,13 +78,13 @@ def serve(lines: Iterable[bytes], out: BinaryIO) -> None:
         "abort": lambda _: runs.abort(),
     }
     for line in lines:
-        request: dict[str, Any] = {}
+        number, name = None, ""
         try:
             request = json.loads(line)
-            server[request["request"]](request)
+            number, name = request.get("id"), request["request"]
+            server[name](request)
         except Exception as error:  # noqa: BLE001 - the window is told, whatever it is
-            number = request.get("id") if isinstance(request, dict) else None
-            say(events.problem(error), request=number, about=str(request.get("request")))
+            say(events.problem(error), request=number, about=name)
     runs.abort()
     previews.rest()
     runs.join(LAST_WAIT)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +30,18 @@ class Runs:
         say: tells an event, with the keys given to it by name.
         engines: whence the model comes.
         turns: for it.
+
+    Attributes:
+        busy: whether a run is under way.
     """
 
     def __init__(self, say: Say, engines: Engines, turns: Turns) -> None:
+        self.busy = False
         self._say, self._engines, self._turns = say, engines, turns
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._user = User(turns, RUN)
         self._humble = False
-
-    @property
-    def busy(self) -> bool:
-        """Whether a run is under way."""
-        return self._thread is not None and self._thread.is_alive()
 
     def start(self, request: dict[str, Any]) -> None:
         """Begin a run.
@@ -53,6 +51,7 @@ class Runs:
         """
         if self.busy:
             raise UsageError("a run is under way already")
+        self.busy = True
         self._stop, self._user = threading.Event(), User(self._turns, RUN)
         self._thread = threading.Thread(target=self._run, args=(request,), name="run", daemon=True)
         self._thread.start()
@@ -78,22 +77,33 @@ class Runs:
 
     def _run(self, request: dict[str, Any]) -> None:
         number = request.get("id")
-        with self._told(number):
-            session = session_for(request.get("settings", {}))
-            if session.settings.low_priority and not self._humble:
-                self._humble = True
-                give_way()
-            session.verify()
-            with files.Index.open() as index:
-                batch = _prepared(request, session, index)
-                if index.warning:
-                    self._say(Notice("index", index.warning), request=number)
-                for note in batch.notes:
-                    self._say(Notice("renamed", note), request=number)
-                for planned in preview(batch):
-                    self._say(planned, request=number)
-                self._say(self._done(batch, session, index, number), request=number)
-                index.prune()
+        last: events.Event
+        more: dict[str, str]
+        try:
+            last, more = self._whole(request, number), {}
+        except Exception as error:  # noqa: BLE001 - the window is told, whatever it is
+            last, more = events.problem(error), {"about": "run"}
+        self.busy = False  # whoever hears the end may begin the next one
+        self._say(last, request=number, **more)
+
+    def _whole(self, request: dict[str, Any], number: object) -> Summary:
+        """Plan and do a run; its sum. Raises DenoiseError for what ends it as a whole."""
+        session = session_for(request.get("settings", {}))
+        if session.settings.low_priority and not self._humble:
+            self._humble = True
+            give_way()
+        session.verify()
+        with files.Index.open() as index:
+            batch = _prepared(request, session, index)
+            if index.warning:
+                self._say(Notice("index", index.warning), request=number)
+            for note in batch.notes:
+                self._say(Notice("renamed", note), request=number)
+            for planned in preview(batch):
+                self._say(planned, request=number)
+            summary = self._done(batch, session, index, number)
+            index.prune()
+        return summary
 
     def _done(self, batch: Batch, session: Session, index: files.Index, number: object) -> Summary:
         """Run a batch and tell about it; its sum."""
@@ -115,14 +125,6 @@ class Runs:
         except Aborted:
             pass
         return tally.summary()
-
-    @contextmanager
-    def _told(self, number: object) -> Iterator[None]:
-        """What ends the run as a whole is told."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - the window is told, whatever it is
-            self._say(events.problem(error), request=number, about="run")
 
 
 def _prepared(request: dict[str, Any], session: Session, index: files.Index) -> Batch:
