@@ -285,6 +285,21 @@ def test_a_preview_of_a_broken_photo_is_an_error_and_the_next_one_works(
     assert window.wait("preview", request=number)["data"]
 
 
+def test_loading_the_model_never_takes_the_place_of_a_preview(
+    window: Window, gate: threading.Event, photos: Path
+) -> None:
+    gate.clear()
+    ask = {"photo": str(photos / "a.jpg"), "part": [0, 0, 9, 9]}
+    window.ask("preview", **ask)
+    window.wait("start")  # it is under way, so the next ones wait
+    number = window.ask("preview", **ask)
+    window.ask("warm")
+    window.ask("models")
+    window.wait("models")
+    gate.set()
+    assert window.wait("preview", request=number)["data"]
+
+
 def test_a_photo_that_was_changed_is_read_again(window: Window, photos: Path) -> None:
     photo = photos / "b.png"
     ask = {"photo": str(photo), "part": [0, 0, 32, 32], "settings": {"strength": 0}}

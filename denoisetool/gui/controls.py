@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal
@@ -66,7 +66,7 @@ class Controls(QScrollArea):
         self.strength = self._slider("strength", tr("Strength"), 200)
         self.luma = self._slider("luma", tr("Brightness noise"), 100)
         self.chroma = self._slider("chroma", tr("Colour noise"), 100)
-        self.model = self._combo("model", tr("Model"))
+        self.model = self._combo("model", tr("Model"), {})
         self.set_models(())
         self.lock = self._check("color_lock", tr("Hold the colours"))
         self._reset = QPushButton(tr("Reset"))
@@ -94,9 +94,8 @@ class Controls(QScrollArea):
         self._layout.addWidget(self.folder)
         self._where = quiet(QLabel())
         self._layout.addWidget(self._where)
-        self.format = self._combo("format", tr("Format of the results"))
-        for name in BY_NAME["format"].choices:
-            self.format.addItem(tr("As the original") if name == "keep" else name.upper(), name)
+        names = {"keep": tr("As the original")}
+        self.format = self._combo("format", tr("Format of the results"), names)
         self.quality = QSpinBox(minimum=0, maximum=100)
         self.quality.setSpecialValueText(tr("As the original"))
         self.quality.setAccessibleName(tr("Quality of the results"))
@@ -121,9 +120,7 @@ class Controls(QScrollArea):
     def _add_machine(self) -> None:
         tr = self.tr
         self._layout.addWidget(heading(tr("This computer")))
-        self.device = self._combo("device", tr("Device"))
-        for name in BY_NAME["device"].choices:
-            self.device.addItem(tr("Automatic") if name == "auto" else name.upper(), name)
+        self.device = self._combo("device", tr("Device"), {"auto": tr("Automatic")})
         form = self._form()
         form.addRow(tr("&Device"), self.device)
         self.humble = self._check("low_priority", tr("Low priority"))
@@ -191,8 +188,11 @@ class Controls(QScrollArea):
         slider.moved.connect(lambda share: self._preferences.set(name, share))
         return slider
 
-    def _combo(self, name: str, title: str) -> QComboBox:
+    def _combo(self, name: str, title: str, names: Mapping[str, str]) -> QComboBox:
+        """A choice of a setting's values, under the names given or their own in capitals."""
         box = QComboBox()
+        for choice in BY_NAME[name].choices:
+            box.addItem(names.get(choice, choice.upper()), choice)
         box.setAccessibleName(title)
         box.setToolTip(BY_NAME[name].help)
         box.currentIndexChanged.connect(lambda: self._picked(name, box))

@@ -51,7 +51,8 @@ class Previews:
     def ask(self, request: dict[str, Any]) -> None:
         """Show something; what was asked before and is not begun is not shown any more."""
         with self._change:
-            self._wanted = request
+            if "photo" in request or self._wanted is None:  # any preview loads the model, too
+                self._wanted = request
             self._change.notify()
 
     def rest(self) -> None:
