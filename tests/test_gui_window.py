@@ -324,13 +324,17 @@ def test_everything_can_be_reached_with_keys_and_has_a_name(opened: Open, photos
     page = window.photos
     qt.until(lambda: page.viewer.has_result)
     unnamed = []
-    for part in window.findChildren(qt.QWidget):
-        text = getattr(part, "text", None)
-        named = part.accessibleName() or (text() if callable(text) else "")
-        inner = part.objectName().startswith("qt_") or part.parent().objectName().startswith("qt_")
-        if part.focusPolicy() & qt.Qt.FocusPolicy.TabFocus and not named and not inner:
-            unnamed.append(type(part).__name__)
-    assert set(unnamed) <= {"QTabBar", "QScrollArea", "Controls"}, unnamed
+    for number in range(window.tabs.count()):
+        window.tabs.setCurrentIndex(number)
+        for part in window.findChildren(qt.QWidget):
+            text = getattr(part, "text", None)
+            named = part.accessibleName() or (text() if callable(text) else "")
+            inner = f"{part.objectName()} {part.parent().objectName()}"
+            reached = part.isVisible() and part.focusPolicy() & qt.Qt.FocusPolicy.TabFocus
+            if reached and not named and "qt_" not in inner:
+                unnamed.append(type(part).__name__)
+    assert set(unnamed) <= {"QTabBar", "Controls"}, unnamed
+    window.tabs.setCurrentIndex(0)
     viewer = page.viewer
     viewer.setFocus()
     qt.QTest.keyClick(viewer, qt.Qt.Key.Key_1)

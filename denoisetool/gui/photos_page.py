@@ -376,7 +376,7 @@ class PhotosPage(QWidget):
             self.banner.show_text(text)
 
     def _worker_died(self, why: str) -> None:
-        if not self.banner.isVisible():
+        if self.banner.isHidden():
             text = self.tr("The preview was interrupted: the worker ended unexpectedly. %s") % why
             self.banner.show_text(text, self.tr("Try again"), self.looker.refresh)
 

@@ -181,11 +181,11 @@ class Runner(QObject):
     def _died(self, why: str) -> None:
         if not self.busy:
             return
-        for item in self._model.items:
-            if item.state == "working":
-                item.crashes += 1
-                item.state = "failed"
-                item.reason = self.tr("the worker ended while this photo was in hand")
+        begun = [item for item in self._model.items if item.state == "working"]
+        for item in [item for item in begun if item.share < 1] or begun:  # or being written
+            item.crashes += 1
+            item.state = "failed"
+            item.reason = self.tr("the worker ended while this photo was in hand")
         self._settle()
         self._enter("idle")
         text = self.tr("The work was interrupted: the worker ended unexpectedly. %s") % why

@@ -149,6 +149,7 @@ class WatchPage(QWidget):
         column.addWidget(self.retry_button, 0, Qt.AlignmentFlag.AlignLeft)
         tabs = QTabWidget()
         tabs.setDocumentMode(True)
+        tabs.setAccessibleName(tr("Log and failures"))
         tabs.addTab(self.log, tr("What happened"))
         tabs.addTab(failed, tr("Failed"))
         return tabs
@@ -239,7 +240,7 @@ class WatchPage(QWidget):
             child.deleteLater()
         if not self._stopping:
             text = self.tr("The watch ended unexpectedly. %s") % why
-            if not self.banner.isVisible() or code == -1:
+            if self.banner.isHidden() or code == -1:
                 self.banner.show_text(text, self.tr("Start it again"), self.start)
         self._look()
         self._refresh()

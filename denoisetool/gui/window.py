@@ -54,6 +54,7 @@ class Window(QMainWindow):
         self.finetune = FinetunePage(self.preferences, program)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
+        self.tabs.setAccessibleName(self.tr("Pages"))
         self.tabs.addTab(self.photos, self.tr("Photos"))
         self.tabs.addTab(self.watch, self.tr("Watch a folder"))
         self.tabs.addTab(self.finetune, self.tr("Fine-tune"))
