@@ -75,7 +75,8 @@ def test_pairs_are_shown_before_anything_is_trained(tuner: qt.Window, tmp_path: 
 def test_a_model_that_is_better_is_installed_and_its_figures_are_shown(
     tuner: qt.Window, tmp_path: Path
 ) -> None:
-    page, told = tuner.finetune, []
+    page = tuner.finetune
+    told: list[object] = []
     page.installed.connect(lambda: told.append(True))
     page.progressed.connect(lambda share, left: told.append((share, left)))
     qt.drop(tuner, _pairs(tmp_path))

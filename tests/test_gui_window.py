@@ -255,7 +255,7 @@ def _roughness(viewer: object) -> float:
     """How much neighbours differ in what is shown as the result."""
     image, _ = viewer._patch  # type: ignore[attr-defined]
     row = [image.pixelColor(x, 20).green() for x in range(image.width())]
-    return sum(abs(a - b) for a, b in pairwise(row)) / len(row)
+    return float(sum(abs(a - b) for a, b in pairwise(row))) / len(row)
 
 
 def test_a_worker_that_dies_while_one_only_looks_is_told_and_comes_back(
@@ -329,7 +329,7 @@ def test_everything_can_be_reached_with_keys_and_has_a_name(opened: Open, photos
         for part in window.findChildren(qt.QWidget):
             text = getattr(part, "text", None)
             named = part.accessibleName() or (text() if callable(text) else "")
-            inner = f"{part.objectName()} {part.parent().objectName()}"
+            inner = f"{part.objectName()} {part.parentWidget().objectName()}"
             reached = part.isVisible() and part.focusPolicy() & qt.Qt.FocusPolicy.TabFocus
             if reached and not named and "qt_" not in inner:
                 unnamed.append(type(part).__name__)
