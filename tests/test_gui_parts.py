@@ -140,3 +140,7 @@ def test_far_away_a_large_photo_has_smaller_copies(tmp_path: Path) -> None:
     picture = load(path, 500)
     sizes = [(level.width(), level.height()) for level in picture.levels]
     assert sizes == [(3300, 2100), (1650, 1050), (825, 525)]
+    whole, small = formats.read(path).pixels, picture.levels[1].pixelColor(700, 500)
+    box = whole[1000:1002, 1400:1402].mean((0, 1))
+    seen = [small.red(), small.green(), small.blue()]
+    assert np.abs(np.array(seen) - box).max() <= 0.5

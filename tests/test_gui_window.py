@@ -329,7 +329,7 @@ def test_everything_can_be_reached_with_keys_and_has_a_name(opened: Open, photos
         for part in window.findChildren(qt.QWidget):
             text = getattr(part, "text", None)
             named = part.accessibleName() or (text() if callable(text) else "")
-            inner = f"{part.objectName()} {part.parentWidget().objectName()}"
+            inner = f"{part.objectName()} {getattr(part.parent(), 'objectName', str)()}"
             reached = part.isVisible() and part.focusPolicy() & qt.Qt.FocusPolicy.TabFocus
             if reached and not named and "qt_" not in inner:
                 unnamed.append(type(part).__name__)

@@ -36,7 +36,7 @@ class Looker(QObject):
     ) -> None:
         super().__init__(parent)
         self._viewer, self._worker, self._preferences = viewer, worker, preferences
-        self._background = Background(2, self)
+        self._background = Background(1, self)
         self._item: Item | None = None
         self._picture: Picture | None = None
         self._asked = self._got = 0

@@ -5,11 +5,18 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QByteArray, QSize, Qt
 from PySide6.QtGui import QColorSpace, QImage
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Samples = npt.NDArray[np.uint8]
+BAND = 128
+"""Rows of a smaller copy that are made at once."""
 SMALLEST = 512
 """Longer side in pixels below which no smaller copy is made."""
 
@@ -21,7 +28,7 @@ class Picture:
     Attributes:
         levels: the photo, then copies of half the sides each.
         profile: what its samples mean, if that is not sRGB.
-        memory: the samples that the first level is made of, which must live as long.
+        memory: the samples that they are made of, which must live as long.
     """
 
     levels: list[QImage]
@@ -49,18 +56,19 @@ def load(path: Path, megapixels: float) -> Picture:
     Raises:
         PhotoError: it cannot be read.
     """
-    image, profile, memory = _decoded(path, megapixels)
-    levels = [image]
-    while max(levels[-1].width(), levels[-1].height()) > 2 * SMALLEST:
-        levels.append(_half(levels[-1]))
-    return Picture(levels, profile, memory)
+    pixels, profile = _decoded(path, megapixels)
+    sizes = [pixels]
+    while max(sizes[-1].shape[:2]) > 2 * SMALLEST:
+        sizes.append(_half(sizes[-1]))
+    return Picture([_srgb(_image(each), profile) for each in sizes], profile, sizes)
 
 
 def thumbnail(path: Path, side: int, megapixels: float) -> QImage:
     """A photo in a square of `side` pixels; for a thread. Raises PhotoError."""
-    image = _decoded(path, megapixels)[0]
-    while min(image.width(), image.height()) > 4 * side:
-        image = _half(image)
+    pixels, profile = _decoded(path, megapixels)
+    while min(pixels.shape[:2]) > 4 * side:
+        pixels = _half(pixels)
+    image = _srgb(_image(pixels), profile)
     keep, smooth = Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
     if max(image.width(), image.height()) <= side:
         return image.copy()
@@ -70,10 +78,11 @@ def thumbnail(path: Path, side: int, megapixels: float) -> QImage:
 def from_reply(reply: dict[str, Any], profile: QColorSpace | None) -> QImage:
     """The picture in a preview of the worker."""
     width, height, channels = (int(reply[key]) for key in ("width", "height", "channels"))
-    return _srgb(_image(base64.b64decode(reply["data"]), width, height, channels).copy(), profile)
+    samples = base64.b64decode(reply["data"])
+    return _srgb(_from_samples(samples, width, height, channels).copy(), profile)
 
 
-def _decoded(path: Path, megapixels: float) -> tuple[QImage, QColorSpace | None, Any]:
+def _decoded(path: Path, megapixels: float) -> tuple[Samples, QColorSpace | None]:
     import numpy as np
 
     from denoisetool import formats
@@ -82,20 +91,38 @@ def _decoded(path: Path, megapixels: float) -> tuple[QImage, QColorSpace | None,
 
     photo = formats.read(path, Limits(megapixels))
     pixels = np.ascontiguousarray(in_8_bits(photo.pixels, photo.peak))
-    profile = _profile(photo.metadata.icc)
-    image = _image(pixels.data, photo.width, photo.height, photo.channels)
-    return _srgb(image, profile), profile, pixels
+    return pixels, _profile(photo.metadata.icc)
 
 
-def _image(samples: Any, width: int, height: int, channels: int) -> QImage:
+def _half(pixels: Samples) -> Samples:
+    """A copy of half the sides, from means of 2 x 2; a last odd row or column is left out.
+
+    Done in bands, and by NumPy, which lets the window go on meanwhile as Qt's own would not.
+    """
+    import numpy as np
+
+    height, width = (max(2, side) // 2 for side in pixels.shape[:2])
+    half = np.empty((height, width, pixels.shape[2]), np.uint8)
+    for top in range(0, height, BAND):
+        band = pixels[2 * top : 2 * min(height, top + BAND), : 2 * width]
+        total = band[0::2].astype(np.uint16)
+        total += band[1::2]
+        mean = total[:, 0::2] + total[:, 1::2]
+        mean += 2
+        mean >>= 2
+        half[top : top + BAND] = mean
+    return half
+
+
+def _image(pixels: Samples) -> QImage:
+    """A view of (H, W, C) samples, which must live as long."""
+    height, width, channels = pixels.shape
+    return _from_samples(pixels.data, width, height, channels)
+
+
+def _from_samples(samples: Any, width: int, height: int, channels: int) -> QImage:
     kind = QImage.Format.Format_RGB888 if channels == 3 else QImage.Format.Format_Grayscale8
     return QImage(samples, width, height, width * channels, kind)
-
-
-def _half(image: QImage) -> QImage:
-    size = QSize(max(1, image.width() // 2), max(1, image.height() // 2))
-    ignore = Qt.AspectRatioMode.IgnoreAspectRatio
-    return image.scaled(size, ignore, Qt.TransformationMode.SmoothTransformation)
 
 
 def _profile(icc: bytes | None) -> QColorSpace | None:
