@@ -191,7 +191,8 @@ class Looker(QObject):
         return text if event["exact"] else text + self.tr(" (preview, close to the result)")
 
     def _died(self, _why: str) -> None:
-        self._viewer.show_note("")
+        if self._picture is not None:  # else the note says why there is none
+            self._viewer.show_note("")
 
     @property
     def target(self) -> Path | None:

@@ -309,9 +309,8 @@ class PhotosPage(QWidget):
 
     def _found(self, items: list[Item] | None, error: Exception | None) -> None:
         added = self.model.add(items or ())
-        text = (
-            self.tr("%d photos added") % added if items else self.tr("No photos were found there")
-        )
+        many = self.tr("1 photo added") if added == 1 else self.tr("%d photos added") % added
+        text = many if items else self.tr("No photos were found there")
         self.message.emit(str(error) if error is not None else text)
         if not self.model.items:
             self._after_removal()

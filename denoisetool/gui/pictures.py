@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.uint8]
 BAND = 128
 """Rows of a smaller copy that are made at once."""
+LARGE = 15e6
+"""Bytes of a file above which only one is decoded at a time."""
+_LARGE = threading.Lock()
 SMALLEST = 512
 """Longer side in pixels below which no smaller copy is made."""
 
@@ -89,8 +94,9 @@ def _decoded(path: Path, megapixels: float) -> tuple[Samples, QColorSpace | None
     from denoisetool.formats.base import Limits
     from denoisetool.photo import in_8_bits
 
-    photo = formats.read(path, Limits(megapixels))
-    pixels = np.ascontiguousarray(in_8_bits(photo.pixels, photo.peak))
+    with _LARGE if path.is_file() and path.stat().st_size > LARGE else nullcontext():
+        photo = formats.read(path, Limits(megapixels))
+        pixels = np.ascontiguousarray(in_8_bits(photo.pixels, photo.peak))
     return pixels, _profile(photo.metadata.icc)
 
 
