@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +82,7 @@ def prepare(
     name: str | None = None,
     overwrite: bool = False,
     skip_existing: bool = False,
+    without: Collection[Path] = (),
 ) -> Batch:
     """Look at all inputs and decide what happens with each.
 
@@ -99,6 +100,7 @@ def prepare(
         name: template for names, or None.
         overwrite: existing outputs may be replaced.
         skip_existing: existing outputs are left and count as skipped.
+        without: photos in the inputs that are left out.
 
     Raises:
         UsageError: inputs, output and name do not fit together.
@@ -111,7 +113,9 @@ def prepare(
     for found in files.walk(
         inputs, sniff=look, unsupported=formats.unsupported_kind, exclude=where.exclude
     ):
-        if isinstance(found, files.Source):
+        if not isinstance(found, files.Skipped) and found.path in without:
+            batch.ignored.append(files.Skipped(found.path, "left out"))
+        elif isinstance(found, files.Source):
             sources.append(found)
             sizes[found.path] = look.megapixels or found.size / BYTES_PER_MEGAPIXEL
         elif isinstance(found, files.Skipped):

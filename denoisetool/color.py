@@ -35,18 +35,24 @@ class CoarseField:
 
     Args:
         grid: (h, w, C) float32, one value per cell.
-        width: columns of the picture.
+        width: columns of the picture, or of the part of it that is wanted.
+        top, left: where that part begins.
     """
 
-    def __init__(self, grid: Float, width: int) -> None:
-        self._grid, self._width = grid, width
+    def __init__(self, grid: Float, width: int, top: int = 0, left: int = 0) -> None:
+        self._grid, self._width, self._top, self._left = grid, width, top, left
+
+    def part(self, top: int, left: int, width: int) -> CoarseField:
+        """The same for a part of the picture, whose rows and columns then count from 0."""
+        return CoarseField(self._grid, width, self._top + top, self._left + left)
 
     def band(self, top: int, bottom: int) -> Float:
         """Rows `top` to `bottom` of it at full size, bilinear: float32 (bottom - top, width, C)."""
         cells, _, channels = self._grid.shape
-        above, down = _taps(np.arange(top, bottom), CELL, cells)
+        above, down = _taps(np.arange(top, bottom) + self._top, CELL, cells)
         first, last = int(above[0]), min(int(above[-1]) + 1, cells - 1)
-        near = _widen(self._grid[first : last + 1], CELL, self._width).reshape(last - first + 1, -1)
+        near = _widen(self._grid[first : last + 1], CELL, self._width, self._left)
+        near = near.reshape(last - first + 1, -1)
         step = np.diff(near, axis=0, append=near[-1:])
         band = np.empty((bottom - top, near.shape[1]), np.float32)
         cell = above - first
@@ -128,9 +134,9 @@ def _taps(pixels: Index, factor: int, cells: int) -> tuple[Index, Float]:
     return first, (position - first).astype(np.float32)
 
 
-def _widen(grid: Float, factor: int, width: int) -> Float:
-    """Bilinear enlargement of the columns by `factor`, cut to `width`."""
-    left, across = _taps(np.arange(width), factor, grid.shape[1])
+def _widen(grid: Float, factor: int, width: int, start: int = 0) -> Float:
+    """Bilinear enlargement of the columns by `factor`, of which `width` from `start` on."""
+    left, across = _taps(np.arange(start, start + width), factor, grid.shape[1])
     right = np.minimum(left + 1, grid.shape[1] - 1)
-    start = grid[:, left]
-    return np.asarray(start + across[None, :, None] * (grid[:, right] - start), np.float32)
+    near = grid[:, left]
+    return np.asarray(near + across[None, :, None] * (grid[:, right] - near), np.float32)

@@ -121,7 +121,7 @@ class Denoiser:
         before = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
         passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
         for number, strength in enumerate(passes):
-            found = self._estimate(photo, report, progress, number, len(passes))
+            found = self.estimate(photo, report, progress, number, len(passes))
             self._take_out(photo, found, before, strength, report)
             if report.clean:
                 break
@@ -152,11 +152,22 @@ class Denoiser:
         )  # fmt: skip
         report.changed = report.changed or changed
 
-    def _estimate(
-        self, photo: Photo, report: Report, progress: Callable[[float], None] | None,
-        number: int, passes: int,
+    def estimate(
+        self, photo: Photo, report: Report, progress: Callable[[float], None] | None = None,
+        number: int = 0, passes: int = 1,
     ) -> Half:  # fmt: skip
-        """The whole picture's noise, (H, W, C) float16; halves the tile, then changes engine."""
+        """The whole picture's noise, (H, W, C) float16; halves the tile, then changes engine.
+
+        Args:
+            photo: the photo, which stays as it is.
+            report: told what had to be done otherwise, and the kind of noise unless it knows it.
+            progress: called with the share done so far.
+            number: of this pass over the photo, from 0.
+            passes: how many there are.
+
+        Raises:
+            ImplausibleResult: nonsense, in float32 too, or no memory for the smallest tile.
+        """
         engine = self.engine
         side = self.tile or engine.tile_side()
         while True:
@@ -181,7 +192,7 @@ class Denoiser:
         progress: Callable[[float], None] | None, number: int, passes: int,
     ) -> Half:  # fmt: skip
         card = engine.card
-        kind = report.kind = report.kind or self._kind(engine, photo)
+        kind = report.kind = report.kind or self.kind(photo, engine)
         layout = (photo.height, photo.width, side, card.overlap_for(kind), card.stride)
         total = np.zeros(photo.pixels.shape, np.float16)
         tiles, done, turn = tiling.plan(*layout), 0, threading.Lock()
@@ -203,8 +214,9 @@ class Denoiser:
         engine.lanes.each(run, [tiles[i : i + engine.batch] for i in starts])
         return total
 
-    def _kind(self, engine: NoiseEstimator, photo: Photo) -> str | None:
+    def kind(self, photo: Photo, engine: NoiseEstimator | None = None) -> str | None:
         """The kind of noise, from what the experts find in windows all over the photo."""
+        engine = engine or self.engine
         if not engine.kinds:
             return None
         card = engine.card

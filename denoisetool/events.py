@@ -224,14 +224,17 @@ _NAMES: dict[type, str] = {
 }  # fmt: skip
 
 
-def problem(error: DenoiseError) -> Problem:
-    """The event for an error that ended the command."""
-    return Problem(error.kind, error.what, error.path, error.hint, error.exit_code)
+def problem(error: Exception) -> Problem:
+    """The event for an error that ended the command, expected or not."""
+    if isinstance(error, DenoiseError):
+        return Problem(error.kind, error.what, error.path, error.hint, error.exit_code)
+    what, kind = explain(error)
+    return Problem(kind, what, None, "", 1)
 
 
-def to_json(event: Event) -> str:
-    """One line of JSON for an event; see `record`."""
-    return record(_NAMES[type(event)], **asdict(event))
+def to_json(event: Event, **more: Any) -> str:
+    """One line of JSON for an event, with more keys at its end if wanted; see `record`."""
+    return record(_NAMES[type(event)], **asdict(event), **more)
 
 
 def record(event: str, **body: Any) -> str:

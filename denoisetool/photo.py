@@ -28,6 +28,19 @@ def widened(noise: Half) -> npt.NDArray[np.float32]:
     return wide
 
 
+def in_8_bits(pixels: npt.NDArray[Any], peak: float) -> npt.NDArray[np.uint8]:
+    """Samples of any depth as a screen takes them: uint8, rounded and clipped; a copy if changed.
+
+    Args:
+        pixels: uint8, uint16 or float32 samples of any shape.
+        peak: the value that stands for white.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    levels = np.nan_to_num(pixels.astype(np.float32)) * np.float32(255 / peak)
+    return np.clip(np.rint(levels, out=levels), 0, 255, out=levels).astype(np.uint8)
+
+
 @dataclass(slots=True)
 class Metadata:
     """What travels beside the pixels, as raw bytes wherever the format allows it.

@@ -32,7 +32,7 @@ class Session:
         announce: told where and how the model runs, once it is loaded.
         entry: the chosen model.
         tuned: models that are taken instead for photos of the cameras they were fine-tuned for.
-        engine: the engine, once it was needed.
+        engine: the engine, once it was needed; one that is there already can be given.
 
     Raises:
         ModelError: the model is unknown or its card is damaged.
@@ -88,26 +88,27 @@ class Session:
         return ByCamera(own, self.tuned, self._with) if self.tuned else own
 
     def denoiser(self) -> Denoiser:
-        """A denoiser with these settings; loads torch and the model.
+        """A denoiser with these settings; loads torch and the model, unless it has an engine.
 
         Raises:
             DeviceError: the named device or precision is not to be had.
             ModelError: the weights are damaged or do not fit the card.
         """
-        denoiser = self._with(self.entry)
+        denoiser = self._with(self.entry, self.engine)
         assert isinstance(denoiser.engine, Engine)
         self.engine = denoiser.engine
         if self.announce is not None:
             self.announce(self.engine.choice, self.entry)
         return denoiser
 
-    def _with(self, entry: Entry) -> Denoiser:
-        """A denoiser with some model."""
+    def _with(self, entry: Entry, engine: Engine | None = None) -> Denoiser:
+        """A denoiser with some model, which `engine` runs if there is one already."""
         self.registry.verify(entry)
         settings = self.settings
-        engine = Engine(
-            entry.card, entry.folder, settings.device, settings.precision, folder("cache")
-        )
+        if engine is None:
+            engine = Engine(
+                entry.card, entry.folder, settings.device, settings.precision, folder("cache")
+            )
         on_gpu = engine.choice.device != "cpu"
         return Denoiser(
             engine,

@@ -65,3 +65,14 @@ def test_any_size_and_nothing_grows(height: int, width: int, channels: int) -> N
     _lock(noise)
     assert np.isfinite(noise).all()
     assert (np.abs(noise.astype(np.float32).mean((0, 1))) <= before + 0.01).all()
+
+
+def test_a_part_of_a_field_is_what_the_whole_has_there() -> None:
+    rng = np.random.default_rng(1)
+    field = color.CoarseField(rng.normal(0, 1, (7, 9, 3)).astype(np.float32), 141)
+    whole = field.band(0, 110)
+    for top, left, height, width in ((0, 0, 110, 141), (13, 27, 40, 60), (100, 140, 10, 1)):
+        part = field.part(top, left, width).band(0, height)
+        np.testing.assert_allclose(part, whole[top : top + height, left : left + width], atol=1e-6)
+    twice = field.part(10, 20, 100).part(3, 7, 60).band(0, 40)
+    np.testing.assert_allclose(twice, whole[13:53, 27:87], atol=1e-6)

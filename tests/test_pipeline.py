@@ -386,7 +386,8 @@ def test_progress_goes_from_nothing_to_all(tmp_path: Path) -> None:
         )
     )
     assert [name for name, share in told if share == 1.0] == ["000.png", "001.png", "002.png"]
-    assert all(0 < share <= 1 for _, share in told)
+    assert [name for name, share in told if share == 0] == ["000.png", "001.png", "002.png"]
+    assert all(0 <= share <= 1 for _, share in told)
 
 
 # -- targets -------------------------------------------------------------------------------------

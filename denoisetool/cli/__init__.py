@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 
 from denoisetool.errors import EXIT_INTERRUPTED, DenoiseError, UsageError
+from denoisetool.program import WORKER
+
+Window = Callable[[Sequence[str]], int]
+"""Opens the window with photos in it; returns the exit code when it was closed."""
 
 
-def main() -> None:
-    """Run the command line and exit with its code; see errors.py for what the codes mean."""
+def main(window: Window | None = None) -> None:
+    """Run the command line and exit with its code; see errors.py for what the codes mean.
+
+    Args:
+        window: what `denoisetool gui` opens. The command line and the window do not know each
+            other: who starts the program has both.
+    """
     try:
-        code = _run()
+        code = _run(window)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # `denoisetool --json ... | head`: whoever read has gone
@@ -20,14 +30,18 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run() -> int:
+def _run(window: Window | None) -> int:
     """The exit code of the command that was given; everything expected is told to the user."""
+    if sys.argv[1:] == [WORKER]:
+        from denoisetool import server
+
+        return server.main()
     from denoisetool.cli.app import command
     from denoisetool.cli.console import show_error
 
     as_json = "--json" in sys.argv
     try:
-        return int(command().main(prog_name="denoisetool", standalone_mode=False) or 0)
+        return int(command().main(prog_name="denoisetool", standalone_mode=False, obj=window) or 0)
     except DenoiseError as error:
         failure: DenoiseError | None = error
     except Exception as error:

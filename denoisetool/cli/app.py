@@ -16,6 +16,7 @@ from denoisetool.cli import (
     doctor,
     evaluate,
     finetune,
+    gui,
     models,
     train,
     watch,
@@ -113,3 +114,4 @@ app.command()(compare.compare)
 app.command()(evaluate.evaluate)
 app.command()(finetune.finetune)
 app.command()(train.train)
+app.command()(gui.gui)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from denoisetool import events
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
-from denoisetool.errors import UsageError
 from denoisetool.settings import (
     PREFIX,
     SETTINGS,
@@ -48,9 +47,10 @@ def show(json: options.Json = False) -> None:
 @app.command("set")
 def set_(name: Key, value: NewValue) -> None:
     """Set a setting in the user's config file; comments there are kept."""
+    from denoisetool.files import config
+
     setting = find(name)
-    parsed = setting.parse(value)
-    _edit(setting.name, parsed)
+    parsed = config.set_value(name, value)
     print_error(f"{setting.name} is {_text(parsed)} from now on, in {config_path()}")
     _warn_if_overruled(setting.name)
 
@@ -58,8 +58,9 @@ def set_(name: Key, value: NewValue) -> None:
 @app.command()
 def unset(name: Key) -> None:
     """Take a setting out of the user's config file, back to its default."""
-    key = name if name in _document() else find(name).name  # also what another version knew
-    _edit(key, None)
+    from denoisetool.files import config
+
+    key = config.unset(name)
     print_error(f"{key} is no longer set in {config_path()}")
 
 
@@ -83,35 +84,3 @@ def _warn_if_overruled(name: str) -> None:
     variable = PREFIX + name.upper()
     if os.environ.get(variable):
         print_error(f"note: {variable} is set too, and wins over the file")
-
-
-def _document() -> Any:
-    """The config file as it is, comments and all; empty if there is none."""
-    import tomlkit
-    import tomlkit.exceptions
-
-    target = config_path()
-    try:
-        return tomlkit.parse(target.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return tomlkit.document()
-    except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as error:
-        what = f"the config file cannot be read: {error}"
-        raise UsageError(what, path=target, hint="correct it, or remove it") from error
-
-
-def _edit(name: str, value: Value) -> None:
-    """Change one line of the config file, where None takes it out."""
-    import tomlkit
-
-    from denoisetool.files import atomic_write
-
-    document = _document()
-    if "_" in name:
-        document.pop(name.replace("_", "-"), None)  # the other spelling of the same setting
-    if value is None:
-        document.pop(name, None)
-    else:
-        document[name] = value
-    with atomic_write(config_path().resolve(), overwrite=True) as out:
-        out.write(tomlkit.dumps(document).encode())

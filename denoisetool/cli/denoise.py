@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import typer
 
 from denoisetool.cli import options
 from denoisetool.errors import NoInputError, UsageError
+from denoisetool.program import give_way
 
 
 def denoise(
@@ -93,15 +93,3 @@ def _check_words(photos: list[str], output: str | None, report: str | None) -> N
         raise UsageError(what, hint=f"did you mean `denoisetool {near}`?")
     if len(photos) == 1:
         raise NoInputError("no such file or folder", path=first, hint="check the spelling")
-
-
-def give_way() -> None:
-    """Let every other program go first."""
-    if hasattr(os, "nice"):
-        os.nice(15)
-    elif sys.platform == "win32":
-        import ctypes
-
-        below_normal = 0x4000
-        kernel = ctypes.windll.kernel32
-        kernel.SetPriorityClass(kernel.GetCurrentProcess(), below_normal)

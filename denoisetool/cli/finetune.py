@@ -87,10 +87,10 @@ def finetune(
     if loss not in LOSSES:
         raise UsageError(f"--loss must be one of {', '.join(LOSSES)}, not {loss!r}")
     settings = resolve({"device": device, "low_priority": low_priority}).settings
-    from denoisetool.cli.denoise import give_way
     from denoisetool.finetune.page import write as write_report
     from denoisetool.finetune.run import MINUTES, Listener, Wishes, look
     from denoisetool.finetune.run import run as train_and_judge
+    from denoisetool.program import give_way
     from denoisetool.registry import Registry
     from denoisetool.training import team as teams
 

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from denoisetool.cli import options
 from denoisetool.errors import NoInputError, UsageError
+from denoisetool.program import command, give_way
 from denoisetool.settings import Settings
 
 if TYPE_CHECKING:
@@ -155,8 +156,6 @@ def watch(
     if print_only:
         raise UsageError("--print goes with --install-service or --uninstall-service")
     if settings.low_priority:
-        from denoisetool.cli.denoise import give_way
-
         give_way()
     from denoisetool import formats
     from denoisetool.batch import format_for
@@ -264,9 +263,7 @@ def _service(roots: list[Path], console: Console, *, install: bool, print_only: 
 
     leave = {"--install-service", "--uninstall-service", "--print"}
     words = [word for word in sys.argv[1:] if word not in leave]
-    frozen = getattr(sys, "frozen", False)
-    program = [sys.executable] if frozen else [sys.executable, "-m", "denoisetool"]
-    found = service.describe(roots[0], [*program, *words])
+    found = service.describe(roots[0], [*command(), *words])
     if print_only:
         print_line(f"# {found.path}")
         for line in found.text.splitlines():

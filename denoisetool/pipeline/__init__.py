@@ -201,6 +201,8 @@ class Pipeline:
         denoiser = self.ready()  # a model that cannot be loaded ends the run, not the photo
         with stage(item):
             told = None if progress is None else (lambda share: progress(item.job, share))
+            if told is not None:
+                told(0.0)  # begun: whoever watches knows whose fault it is if this process dies
             item.report = denoiser.denoise(item.photo, told)
 
     def _encode(self, item: Item, budget: Budget) -> Outcome:

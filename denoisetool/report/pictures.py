@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool.photo import Photo
+from denoisetool.photo import Photo, in_8_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,9 +64,7 @@ def _image(part: Array, peak: float) -> Image:
     """An 8-bit grey or RGB image of (H, W, C) samples."""
     from PIL import Image
 
-    if part.dtype != np.uint8:
-        levels = np.nan_to_num(part.astype(np.float32)) * np.float32(255 / peak)
-        part = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     height, width, channels = part.shape
     mode = "L" if channels == 1 else "RGB"
-    return Image.frombytes(mode, (width, height), np.ascontiguousarray(part).tobytes())
+    samples = np.ascontiguousarray(in_8_bits(part, peak))
+    return Image.frombytes(mode, (width, height), samples.tobytes())

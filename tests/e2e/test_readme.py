@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = {"models", "config", "doctor", "compare", "evaluate", "train", "watch"}
+COMMANDS = {"models", "config", "doctor", "compare", "evaluate", "train", "watch", "gui"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

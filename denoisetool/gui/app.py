@@ -1,0 +1,46 @@
+"""The application around the window: theme, language, and its end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QLibraryInfo, QLocale, QTranslator
+from PySide6.QtWidgets import QApplication
+
+from denoisetool.gui.window import Window
+
+TRANSLATIONS = Path(__file__).parent / "translations"
+"""Where translations lie: `denoisetool_de.qm` and so on."""
+
+
+def application() -> QApplication:
+    """The one application of this process, set up."""
+    known = QApplication.instance()
+    if isinstance(known, QApplication):
+        return known
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("denoisetool")
+    app.setDesktopFileName("denoisetool")
+    if sys.platform not in ("win32", "darwin"):
+        app.setStyle("Fusion")  # follows the light or dark scheme everywhere, as the others do
+    places = (
+        ("denoisetool", str(TRANSLATIONS)),
+        ("qtbase", QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)),
+    )
+    for name, place in places:
+        translator = QTranslator(app)
+        if translator.load(QLocale(), name, "_", place):
+            app.installTranslator(translator)
+    return app
+
+
+def run(photos: Sequence[str] = ()) -> int:
+    """Show the window until it is closed; the exit code."""
+    app = application()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the terminal it was started from
+    window = Window(photos)
+    window.show()
+    return app.exec()

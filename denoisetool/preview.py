@@ -1,0 +1,246 @@
+"""A photo that is being looked at: any part of it denoised, again and again, as wishes change.
+
+The noise of a part is estimated once; other wishes only take it out anew. What a full run decides
+from the whole photo (the colour lock, the bounds of the change, whether the photo is clean) is
+first guessed from the part, and exact once `measure` has been through the whole photo. The second
+pass of a strength above 1 is always bounded by what its part tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisetool import color, metrics, noise
+from denoisetool.color import CELL, CoarseField, Float
+from denoisetool.denoiser import COARSE, Denoiser, Report
+from denoisetool.lanes import Lanes
+from denoisetool.photo import Half, Photo, Pixels
+
+Array = npt.NDArray[Any]
+KEPT = 32.0
+"""Megapixels up to which the noise of a whole photo is kept: 6 bytes a pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A rectangle of a photo, in pixels from its upper left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def megapixels(self) -> float:
+        """Its size in millions of pixels."""
+        return self.width * self.height / 1e6
+
+    def within(self, photo: Photo) -> Part:
+        """What of it lies in the photo."""
+        left, top = max(0, self.left), max(0, self.top)
+        right = min(photo.width, self.left + self.width)
+        bottom = min(photo.height, self.top + self.height)
+        return Part(left, top, max(0, right - left), max(0, bottom - top))
+
+    def grown(self, margin: int, photo: Photo) -> Part:
+        """It with a margin around, widened to whole cells, as far as the photo goes."""
+        left, top = (max(0, start - margin) // CELL * CELL for start in (self.left, self.top))
+        right = -(-(self.left + self.width + margin) // CELL) * CELL
+        bottom = -(-(self.top + self.height + margin) // CELL) * CELL
+        return Part(left, top, right - left, bottom - top).within(photo)
+
+    def holds(self, other: Part) -> bool:
+        """Whether all of another part lies in this one."""
+        return (
+            self.left <= other.left
+            and self.top <= other.top
+            and other.left + other.width <= self.left + self.width
+            and other.top + other.height <= self.top + self.height
+        )
+
+    def of(self, picture: Array, origin: Part | None = None) -> Array:
+        """This part of (H, W, C), which begins at the photo's corner or at that of `origin`."""
+        left, top = self.left, self.top
+        if origin is not None:
+            left, top = left - origin.left, top - origin.top
+        return picture[top : top + self.height, left : left + self.width]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How much is to be taken out; see `denoiser.Denoiser`."""
+
+    strength: float = 1.0
+    luma: float = 1.0
+    chroma: float = 1.0
+    color_lock: bool = True
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the photo stays as it is."""
+        return self.strength == 0 or self.luma == self.chroma == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A part of a photo, denoised.
+
+    Attributes:
+        pixels: (H, W, C) in the photo's own depth.
+        exact: whether a full run gives the same, up to the last rounding.
+        noise: rms of the noise found, in levels of 255; of the photo if exact, else of the part.
+        kind: of that noise, `camera` or `white`; None when the model does not ask.
+        clean: whether the photo is left alone, since it has next to no noise.
+    """
+
+    pixels: Pixels
+    exact: bool
+    noise: float
+    kind: str | None
+    clean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The noise of a part, and what follows from it for how it is taken out.
+
+    Attributes:
+        part: which part; noise: its noise, None where only what follows is kept.
+        drift: what the colour lock takes out of the noise; bound: factors on what is left.
+        rms: of the noise, in levels of 255; clean: whether there is next to none.
+    """
+
+    part: Part
+    noise: Half | None
+    drift: CoarseField
+    bound: CoarseField | None
+    rms: float
+    clean: bool
+
+
+class Preview:
+    """One photo with one model.
+
+    Args:
+        photo: the photo; it stays as it is.
+        denoiser: whose engine and tiles are used; what it is to take out does not count.
+    """
+
+    def __init__(self, photo: Photo, denoiser: Denoiser) -> None:
+        self.photo, self._denoiser = photo, denoiser
+        self._lanes = Lanes(denoiser.engine.lanes.count)  # its own: the engine's may be busy
+        self._kind: str | None = None
+        self._asked = False
+        self._whole: _Found | None = None
+        self._part: _Found | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the whole photo was gone through."""
+        return self._whole is not None
+
+    @property
+    def all_kept(self) -> bool:
+        """Whether the noise of the whole photo is there, so that every part is quick to show."""
+        return self._whole is not None and self._whole.noise is not None
+
+    def measure(
+        self, progress: Callable[[float], None] | None = None, denoiser: Denoiser | None = None
+    ) -> None:
+        """Go through the whole photo, so that parts of it are shown exactly.
+
+        Args:
+            progress: called with the share done; what it raises ends this.
+            denoiser: does it, in a thread of its own, instead of the one that shows parts.
+        """
+        photo, denoiser = self.photo, denoiser or self._denoiser
+        found = denoiser.estimate(photo, Report(kind=self._kind_of_noise()), progress)
+        whole = self._follow(Part(0, 0, photo.width, photo.height), photo.pixels, found)
+        if photo.megapixels > KEPT:
+            whole = _Found(whole.part, None, whole.drift, whole.bound, whole.rms, whole.clean)
+        self._whole = whole
+
+    def show(self, part: Part, wishes: Wishes) -> Shown:
+        """A part of the photo as it will be.
+
+        Args:
+            part: which; it must lie in the photo.
+            wishes: how much is to be taken out.
+        """
+        photo, whole = self.photo, self._whole
+        before = part.of(photo.pixels)
+        if wishes.nothing:
+            return Shown(before.copy(), True, 0.0, None, False)
+        twice = wishes.strength > 1
+        area = part.grown(self._margin(), photo) if twice else part
+        found = self._noise_of(area, whole)
+        rules = whole or found
+        kind = self._kind_of_noise()
+        if whole is not None and whole.clean and not twice:
+            return Shown(before.copy(), True, whole.rms, kind, True)
+        pixels = area.of(photo.pixels).copy()
+        self._take_out(pixels, area, found, rules, wishes, min(1.0, wishes.strength))
+        if twice:
+            after = Photo(pixels, photo.format, photo.mode)
+            again = self._denoiser.estimate(after, Report(kind=kind))
+            second = self._follow(area, area.of(photo.pixels), again)
+            self._take_out(pixels, area, second, second, wishes, wishes.strength - 1)
+            pixels = part.of(pixels, area)
+        return Shown(pixels, whole is not None and not twice, rules.rms, kind, False)
+
+    def _take_out(
+        self, pixels: Pixels, area: Part, found: _Found, rules: _Found, wishes: Wishes,
+        strength: float,
+    ) -> None:  # fmt: skip
+        """Subtract the noise of an area from its pixels, in place, by the rules of a part."""
+        assert found.noise is not None
+        place = (area.top - rules.part.top, area.left - rules.part.left, area.width)
+        drift, bound = rules.drift, rules.bound
+        noise.subtract(
+            pixels, area.of(found.noise, found.part), self.photo.peak,
+            strength=strength, luma=wishes.luma, chroma=wishes.chroma,
+            drift=drift.part(*place) if wishes.color_lock else None,
+            bound=None if bound is None else bound.part(*place),
+            lanes=self._lanes,
+        )  # fmt: skip
+
+    def _noise_of(self, area: Part, whole: _Found | None) -> _Found:
+        """The noise of an area: known from the whole photo, from the last time, or estimated."""
+        if whole is not None and whole.noise is not None:
+            return whole
+        known = self._part
+        if known is not None and known.part.holds(area):
+            return known
+        part = area.grown(0, self.photo)
+        seen = part.grown(self._margin(), self.photo)
+        window = Photo(seen.of(self.photo.pixels), self.photo.format, self.photo.mode)
+        found = self._denoiser.estimate(window, Report(kind=self._kind_of_noise()))
+        own = np.ascontiguousarray(part.of(found, seen))
+        self._part = known = self._follow(part, part.of(self.photo.pixels), own)
+        return known
+
+    def _follow(self, part: Part, pixels: Pixels, found: Half) -> _Found:
+        """What follows from the noise of a part."""
+        lanes, peak = self._lanes, self.photo.peak
+        mean, power = color.cells(found, lanes)
+        coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
+        return _Found(
+            part, found, color.drift(mean, power, part.width),
+            noise.bounded(power, coarse, peak, part.width),
+            float(np.sqrt(power.mean())) * 255, noise.is_clean(power),
+        )  # fmt: skip
+
+    def _kind_of_noise(self) -> str | None:
+        """The kind of noise, from windows all over the photo, as in a full run."""
+        if not self._asked:
+            self._kind, self._asked = self._denoiser.kind(self.photo), True
+        return self._kind
+
+    def _margin(self) -> int:
+        """Pixels of context that a part needs around it."""
+        return self._denoiser.engine.card.overlap_for(self._kind_of_noise())

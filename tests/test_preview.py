@@ -1,0 +1,171 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from denoisetool import preview
+from denoisetool.denoiser import Denoiser, Float
+from denoisetool.photo import Half, Photo
+from denoisetool.preview import Part, Preview, Wishes
+from tests.fakes import BlurEngine, ConstantEngine, ExpertEngine
+
+SHAPE = (340, 420)
+
+
+class CountingEngine(BlurEngine):
+    """Remembers what it was asked for."""
+
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
+        self.calls += [tile.shape for tile in tiles]
+        return super().noise(tiles, kind)
+
+
+PARTS = [Part(0, 0, 420, 340), Part(37, 51, 200, 130), Part(300, 200, 120, 140), Part(5, 5, 1, 1)]
+WISHES = [
+    Wishes(),
+    Wishes(strength=0.4),
+    Wishes(luma=0.3),
+    Wishes(chroma=0.2, strength=0.9),
+    Wishes(color_lock=False),
+]
+
+
+def _photo(dtype: str = "uint8", channels: int = 3, sigma: float = 0.04) -> Photo:
+    """A gradient with noise, a tint in it, and more of both on the right."""
+    rng = np.random.default_rng(5)
+    more = np.linspace(0.5, 1.5, SHAPE[1])[None, :, None]
+    base = np.linspace(0.2, 0.8, SHAPE[1])[None, :, None]
+    base = base + rng.normal(0, sigma, (*SHAPE, channels)) * more
+    if dtype == "float32":
+        return Photo(base.astype(np.float32), "tiff", "RGB")
+    peak = np.iinfo(dtype).max
+    return Photo(np.clip(base * peak, 0, peak).astype(dtype), "png", "RGB")
+
+
+def _full(photo: Photo, wishes: Wishes, tile: int = 128) -> Photo:
+    """What a full run makes of it."""
+    done = replace(photo, pixels=photo.pixels.copy())
+    Denoiser(
+        BlurEngine(), strength=wishes.strength, luma=wishes.luma, chroma=wishes.chroma,
+        color_lock=wishes.color_lock, tile=tile,
+    ).denoise(done)  # fmt: skip
+    return done
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("wishes", WISHES)
+def test_once_measured_a_part_is_exactly_what_a_full_run_gives(dtype: str, wishes: Wishes) -> None:
+    photo = _photo(dtype)
+    seen = Preview(photo, Denoiser(BlurEngine(), tile=128))
+    seen.measure()
+    full = _full(photo, wishes)
+    assert not np.array_equal(full.pixels, photo.pixels)
+    for part in PARTS:
+        shown = seen.show(part, wishes)
+        assert shown.exact
+        expected = part.of(full.pixels)
+        assert shown.pixels.dtype == expected.dtype
+        np.testing.assert_allclose(
+            shown.pixels.astype(np.float64), expected, atol=1e-6 if dtype == "float32" else 0
+        )
+
+
+@pytest.mark.parametrize("wishes", WISHES)
+def test_a_photo_too_large_to_keep_all_noise_of_differs_by_the_rounding_at_most(
+    wishes: Wishes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "KEPT", 0.01)
+    photo = _photo("uint16")
+    seen = Preview(photo, Denoiser(BlurEngine(), tile=128))
+    seen.measure()
+    assert seen.measured
+    assert not seen.all_kept
+    full = _full(photo, wishes)
+    for part in PARTS:
+        shown = seen.show(part, wishes)
+        assert shown.exact
+        apart = np.abs(shown.pixels.astype(np.float64) - part.of(full.pixels))
+        assert apart.max() <= 65535 / 255 / 4, part
+
+
+@pytest.mark.parametrize("wishes", WISHES)
+def test_before_that_it_is_close(wishes: Wishes) -> None:
+    photo = _photo()
+    seen = Preview(photo, Denoiser(BlurEngine(), tile=128))
+    shown = seen.show(PARTS[1], wishes)
+    assert not shown.exact
+    expected = PARTS[1].of(_full(photo, wishes).pixels).astype(np.float64)
+    taken = PARTS[1].of(photo.pixels).astype(np.float64) - expected
+    apart = shown.pixels - expected
+    assert np.sqrt(np.mean(apart**2)) < 0.12 * np.sqrt(np.mean(taken**2))
+
+
+def test_a_second_pass_is_close_too_and_not_called_exact() -> None:
+    photo, wishes = _photo(), Wishes(strength=1.6, luma=0.8)
+    seen = Preview(photo, Denoiser(BlurEngine(), tile=128))
+    seen.measure()
+    shown = seen.show(PARTS[1], wishes)
+    assert not shown.exact
+    assert shown.pixels.shape == (130, 200, 3)
+    expected = PARTS[1].of(_full(photo, wishes).pixels).astype(np.float64)
+    once = PARTS[1].of(_full(photo, replace(wishes, strength=1.0)).pixels).astype(np.float64)
+    apart = np.sqrt(np.mean((shown.pixels - expected) ** 2))
+    assert apart < 0.5 * np.sqrt(np.mean((once - expected) ** 2))
+
+
+def test_other_wishes_need_no_model() -> None:
+    engine = CountingEngine()
+    seen = Preview(_photo(), Denoiser(engine, tile=512))
+    seen.show(PARTS[1], Wishes())
+    before = len(engine.calls)
+    assert before == 1
+    for wishes in WISHES:
+        seen.show(PARTS[1], wishes)
+        seen.show(Part(60, 60, 100, 100), wishes)  # within what is known
+    assert len(engine.calls) == before
+    seen.show(PARTS[2], Wishes())
+    assert len(engine.calls) == before + 1
+
+
+@pytest.mark.parametrize("wishes", [Wishes(strength=0), Wishes(luma=0, chroma=0)])
+def test_nothing_wanted_shows_the_photo_without_the_model(wishes: Wishes) -> None:
+    engine, photo = CountingEngine(), _photo()
+    shown = Preview(photo, Denoiser(engine)).show(PARTS[1], wishes)
+    np.testing.assert_array_equal(shown.pixels, PARTS[1].of(photo.pixels))
+    assert shown.exact
+    assert not engine.calls
+
+
+def test_a_clean_photo_is_said_to_be_clean_once_all_of_it_is_known() -> None:
+    photo = _photo(sigma=0.0005)
+    seen = Preview(photo, Denoiser(ConstantEngine(0.001)))
+    assert not seen.show(PARTS[1], Wishes()).clean
+    seen.measure()
+    shown = seen.show(PARTS[1], Wishes())
+    assert shown.clean
+    np.testing.assert_array_equal(shown.pixels, PARTS[1].of(photo.pixels))
+    assert not seen.show(PARTS[1], Wishes(strength=1.5)).clean
+
+
+def test_the_photo_stays_as_it_is_and_grey_ones_work() -> None:
+    photo = _photo(channels=1)
+    before = photo.pixels.copy()
+    seen = Preview(photo, Denoiser(BlurEngine(), tile=128))
+    seen.show(PARTS[1], Wishes(strength=2))
+    seen.measure()
+    assert seen.show(PARTS[0], Wishes()).pixels.shape == (*SHAPE, 1)
+    np.testing.assert_array_equal(photo.pixels, before)
+
+
+def test_the_kind_of_noise_is_asked_of_the_whole_photo() -> None:
+    seen = Preview(_photo(), Denoiser(ExpertEngine(0.02, 0.02)))
+    assert seen.show(PARTS[1], Wishes()).kind == "white"
+
+
+def test_parts_stay_within_the_photo() -> None:
+    photo = _photo()
+    assert Part(-5, 330, 100, 100).within(photo) == Part(0, 330, 95, 10)
+    assert Part(500, 0, 10, 10).within(photo).megapixels == 0
+    assert Part(20, 20, 10, 10).grown(8, photo) == Part(0, 0, 48, 48)
+    assert Part(0, 0, 48, 48).holds(Part(20, 20, 28, 28))
+    assert not Part(0, 0, 48, 48).holds(Part(20, 20, 29, 28))
