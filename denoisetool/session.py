@@ -85,7 +85,9 @@ class Session:
         Raises: as `denoiser`.
         """
         own = self.denoiser()
-        return ByCamera(own, self.tuned, self._with) if self.tuned else own
+        if not self.tuned:
+            return own
+        return ByCamera(own, self.tuned, lambda e: self._with(e, self._engine(e)))
 
     def denoiser(self) -> Denoiser:
         """A denoiser with these settings; loads torch and the model, unless it has an engine.
@@ -94,21 +96,21 @@ class Session:
             DeviceError: the named device or precision is not to be had.
             ModelError: the weights are damaged or do not fit the card.
         """
-        denoiser = self._with(self.entry, self.engine)
-        assert isinstance(denoiser.engine, Engine)
-        self.engine = denoiser.engine
+        if self.engine is None:
+            self.engine = self._engine(self.entry)
         if self.announce is not None:
             self.announce(self.engine.choice, self.entry)
-        return denoiser
+        return self._with(self.entry, self.engine)
 
-    def _with(self, entry: Entry, engine: Engine | None = None) -> Denoiser:
-        """A denoiser with some model, which `engine` runs if there is one already."""
+    def _engine(self, entry: Entry) -> Engine:
+        """What runs a model here, after a look at its weights."""
         self.registry.verify(entry)
+        device, precision = self.settings.device, self.settings.precision
+        return Engine(entry.card, entry.folder, device, precision, folder("cache"))
+
+    def _with(self, entry: Entry, engine: Engine) -> Denoiser:
+        """A denoiser with some model."""
         settings = self.settings
-        if engine is None:
-            engine = Engine(
-                entry.card, entry.folder, settings.device, settings.precision, folder("cache")
-            )
         on_gpu = engine.choice.device != "cpu"
         return Denoiser(
             engine,
