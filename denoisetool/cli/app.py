@@ -9,7 +9,17 @@ import typer
 from typer.core import TyperGroup
 
 from denoisetool import __version__
-from denoisetool.cli import compare, config, denoise, doctor, evaluate, models, train, watch
+from denoisetool.cli import (
+    compare,
+    config,
+    denoise,
+    desktop,
+    doctor,
+    evaluate,
+    models,
+    train,
+    watch,
+)
 
 DEFAULT = "\0"
 """The default command's name: one that no folder and no word of a command line can have."""
@@ -98,6 +108,7 @@ app.command(DEFAULT, hidden=True)(denoise.denoise)
 app.command(cls=watch.WatchCommand)(watch.watch)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(desktop.app, name="desktop")
 app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)

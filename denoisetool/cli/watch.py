@@ -258,14 +258,13 @@ def _status(roots: list[Path], console: Console) -> int:
 
 def _service(roots: list[Path], console: Console, *, install: bool, print_only: bool) -> int:
     """Install or remove the service of a watch, or show it."""
+    from denoisetool import program
     from denoisetool.cli.console import print_line
     from denoisetool.watch import service
 
     leave = {"--install-service", "--uninstall-service", "--print"}
     words = [word for word in sys.argv[1:] if word not in leave]
-    frozen = getattr(sys, "frozen", False)
-    program = [sys.executable] if frozen else [sys.executable, "-m", "denoisetool"]
-    found = service.describe(roots[0], [*program, *words])
+    found = service.describe(roots[0], [*program.command(), *words])
     if print_only:
         print_line(f"# {found.path}")
         for line in found.text.splitlines():
