@@ -28,10 +28,12 @@ NO_WINDOW = "the window is not part of this installation (pip install 'denoiseto
 def console() -> NoReturn:
     """Run the console program and exit."""
     _replace_missing_streams()
-    if len(sys.argv) == 1 and started_by_click():
+    words = program.window()
+    has_window = words != program.command()  # a bundle may have been made without it
+    if len(sys.argv) == 1 and has_window and started_by_click():
         _leave_console()
         if program.is_bundle():
-            _become(program.window())
+            _become(words)
         sys.exit(open_window([]))
     _command_line()
 

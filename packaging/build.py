@@ -41,8 +41,10 @@ def main() -> int:
     parser.add_argument("--without-window", action="store_true", help="the console program alone")
     parser.add_argument("--no-archive", action="store_true", help="the folder alone")
     options = parser.parse_args()
-    if not options.without_window and importlib.util.find_spec("PySide6") is None:
-        raise SystemExit("the window needs PySide6: pip install '.[gui,bundle]'")
+    if not options.without_window:
+        for needed in ("PySide6", "denoisetool.gui"):
+            if importlib.util.find_spec(needed) is None:
+                raise SystemExit(f"{needed} is not here: pip install '.[gui,bundle]'")
     target, work = options.to.resolve(), ROOT / "build" / "bundle"
     work.mkdir(parents=True, exist_ok=True)
     draw(work)

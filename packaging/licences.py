@@ -46,6 +46,11 @@ class Part:
     home: str
     texts: tuple[tuple[str, str], ...]
 
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}".strip()
+
 
 def parts_of(sources: Iterable[Path]) -> list[Part]:
     """What the files of a bundle came from, by name.
@@ -77,11 +82,11 @@ def text(parts: Iterable[Part]) -> str:
         "This program contains the following, under the licences given here in full.",
         "Its own licence is in LICENSE.txt.",
         "",
-        *(f"{part.name} {part.version}: {part.licence}" for part in parts),
+        *(f"{part.title}: {part.licence}" for part in parts),
     ]
     seen: dict[str, str] = {}
     for part in parts:
-        lines += ["", _RULE, f"{part.name} {part.version}", part.licence, part.home, _RULE]
+        lines += ["", _RULE, part.title, part.licence, part.home, _RULE]
         for title, content in part.texts:
             key = " ".join(content.split())
             if key in seen:
@@ -130,18 +135,24 @@ def _stored(*names: str) -> list[tuple[str, str]]:
 
 def _short(about: metadata.PackageMetadata) -> str:
     """A licence in a few words, from where a package says it."""
-    said = about["License-Expression"] if "License-Expression" in about else ""
+    if _field(about, "Name") == "pyinstaller":  # its classifier does not tell all
+        return "GPL-2.0-or-later WITH Bootloader-exception"
+    said = _field(about, "License-Expression")
     if not said:
         classes = about.get_all("Classifier") or []
         said = ", ".join(c.rpartition(" :: ")[2] for c in classes if c.startswith("License ::"))
     if not said:
-        said = about["License"].strip().partition("\n")[0] if "License" in about else ""
+        said = _field(about, "License").strip().partition("\n")[0]
     return said or "see below"
+
+
+def _field(about: metadata.PackageMetadata, name: str) -> str:
+    return str((about.get_all(name) or [""])[0])
 
 
 def _home(about: metadata.PackageMetadata) -> str:
     links = dict(link.split(", ", 1) for link in about.get_all("Project-URL") or [] if "," in link)
-    found = about["Home-page"] if "Home-page" in about else ""
+    found = _field(about, "Home-page")
     for label, address in links.items():
         if not found and label.lower() in (
             "homepage",
@@ -164,15 +175,20 @@ def _is_pythons(path: Path) -> bool:
 
 
 def _python() -> Part:
-    folders = (Path(sysconfig.get_path("stdlib")), Path(sys.base_prefix))
-    found = next((f / "LICENSE.txt" for f in folders if (f / "LICENSE.txt").is_file()), None)
+    stdlib, debian = Path(sysconfig.get_path("stdlib")), Path("/usr/share/doc") / _debians_python()
+    places = (stdlib / "LICENSE.txt", Path(sys.base_prefix) / "LICENSE.txt", debian / "copyright")
+    found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise SystemExit("Python's LICENSE.txt is not with it: build with another Python")
     version = ".".join(map(str, sys.version_info[:3]))
-    content = found.read_text("utf-8", "replace")
-    home = "https://www.python.org/"
-    return Part("Python", version, "Python Software Foundation License", home,
-                (("LICENSE.txt", content),))  # fmt: skip
+    text = (found.name, found.read_text("utf-8", "replace"))
+    return Part(
+        "Python", version, "Python Software Foundation License", "https://www.python.org/", (text,)
+    )
+
+
+def _debians_python() -> str:
+    return f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def _system(paths: Iterable[Path]) -> Iterator[Part]:
