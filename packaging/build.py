@@ -45,6 +45,10 @@ def main() -> int:
         for needed in ("PySide6", "denoisetool.gui"):
             if importlib.util.find_spec(needed) is None:
                 raise SystemExit(f"{needed} is not here: pip install '.[gui,bundle]'")
+    if importlib.util.find_spec("nvidia") is not None:
+        raise SystemExit(
+            "torch is here with CUDA, which is several GB: install its CPU build first"
+        )
     target, work = options.to.resolve(), ROOT / "build" / "bundle"
     work.mkdir(parents=True, exist_ok=True)
     draw(work)

@@ -12,8 +12,8 @@ from PIL import Image
 
 Pixels = npt.NDArray[np.generic]
 TIFF_COMPRESSIONS = (
-    "none", "lzw", "zlib", "deflate", "packbits", "lzma", "zstd", "jpeg", "jpeg2000", "lerc", "webp",
-    "jpegxl",
+    "none", "lzw", "zlib", "deflate", "packbits", "lzma", "zstd", "jpeg", "jpeg2000", "lerc",
+    "webp", "jpegxl",
 )  # fmt: skip
 """All that we read, as tifffile calls them; `zlib` and `deflate` are two numbers of one."""
 

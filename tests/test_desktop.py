@@ -4,6 +4,7 @@ import plistlib
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -255,12 +256,26 @@ def test_the_desktop_is_told_to_look_again(user: Path, tmp_path: Path) -> None:
     told = tmp_path / "told"
     entry = desktop.describe([PROGRAM], "linux")
     refresh: Sequence[tuple[str, ...]] = (("/bin/sh", "-c", f"echo x >> {told}"),)
-    entry = desktop.Entry(entry.what, entry.command, entry.files, tuple(refresh))
+    entry = replace(entry, refresh=tuple(refresh))
     desktop.remove(entry)
     assert not told.exists()
     desktop.install(entry)
     desktop.remove(entry)
     assert told.read_text() == "x\nx\n"
+
+
+def test_the_desktops_caches_go_with_the_folders_that_were_made_for_it(user: Path) -> None:
+    entry = desktop.describe([PROGRAM], "linux")
+    desktop.install(entry)
+    for cache in entry.caches:
+        cache.touch()
+    desktop.remove(entry)
+    assert list(user.iterdir()) == []
+    entry.caches[0].parent.mkdir(parents=True)
+    entry.caches[0].touch()  # the user's own
+    desktop.install(entry)
+    desktop.remove(entry)
+    assert files(user) == [".local/share/applications/mimeinfo.cache"]
 
 
 def test_the_command(user: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -129,9 +129,12 @@ def remove(entry: Entry) -> list[Piece]:
             with errors_told(piece.path):
                 piece.path.unlink()
         del books.files[str(piece.path)]
-    for folder in reversed(books.folders):
+    for folder in map(Path, reversed(books.folders)):
         with contextlib.suppress(OSError):  # in use by others
-            Path(folder).rmdir()
+            if set(folder.iterdir()) <= set(entry.caches):  # of nothing any more
+                for cache in folder.iterdir():
+                    cache.unlink()
+            folder.rmdir()
     books.folders = []
     books.save()
     if found:

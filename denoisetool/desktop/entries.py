@@ -32,12 +32,14 @@ class Entry:
         command: what it starts, with photos after it.
         files: each path with what makes its content, which may raise OutputError.
         refresh: commands that have the desktop look again; one that is not there is no matter.
+        caches: files that those commands may make.
     """
 
     what: str
     command: tuple[str, ...]
     files: tuple[tuple[Path, Callable[[], bytes]], ...]
     refresh: tuple[tuple[str, ...], ...] = ()
+    caches: tuple[Path, ...] = ()
 
 
 def describe(command: Sequence[str], platform: str = sys.platform) -> Entry:
@@ -86,6 +88,7 @@ def _linux(command: list[str]) -> Entry:
             ("update-desktop-database", str(applications)),
             ("gtk-update-icon-cache", "-q", "-t", "-f", str(icons)),
         ),
+        (applications / "mimeinfo.cache", icons / "icon-theme.cache"),
     )  # fmt: skip
 
 
