@@ -27,7 +27,7 @@ NO_WINDOW = "the window is not part of this installation (pip install 'denoiseto
 
 def console() -> NoReturn:
     """Run the console program and exit."""
-    _replace_missing_streams()
+    _settle_in()
     words = program.window()
     has_window = words != program.command()  # a bundle may have been made without it
     if len(sys.argv) == 1 and has_window and started_by_click():
@@ -40,7 +40,7 @@ def console() -> NoReturn:
 
 def window() -> NoReturn:
     """Run the window program and exit."""
-    _replace_missing_streams()
+    _settle_in()
     photos = photos_in(sys.argv[1:])
     if photos is not None:
         sys.exit(open_window(photos))
@@ -135,7 +135,8 @@ def _become(command: list[str]) -> NoReturn:
     """Go on as another program, with this one's standard streams."""
     if os.name == "posix":
         os.execv(command[0], command)
-    sys.exit(subprocess.run(command, check=False).returncode)
+    quiet = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # of Windows: no black window
+    sys.exit(subprocess.run(command, check=False, creationflags=quiet).returncode)
 
 
 def _command_line() -> NoReturn:
@@ -145,11 +146,21 @@ def _command_line() -> NoReturn:
     raise AssertionError("the command line ends with an exit code")
 
 
-def _replace_missing_streams() -> None:
-    """A windowed program has no standard streams; what is written then goes nowhere."""
+def _settle_in() -> None:
+    """Mend what the way this was started leaves wrong.
+
+    A windowed program has no standard streams: what is written then goes nowhere. And on Linux a
+    bundle's start sets the place of its libraries for all children, where the system's own programs
+    would take them for theirs.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+    if program.is_bundle() and sys.platform.startswith("linux"):
+        before = os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
+        os.environ.pop("LD_LIBRARY_PATH", None)
+        if before is not None:
+            os.environ["LD_LIBRARY_PATH"] = before
 
 
 if __name__ == "__main__":

@@ -229,12 +229,19 @@ def deep(bundle: Bundle) -> str:
 
 
 def watch(bundle: Bundle) -> str:
-    """The watch's worker is a process of the bundle too."""
-    inbox = bundle.work / "inbox"
+    """The watch's worker is a process of the bundle too; a program of the system's is not."""
+    inbox, seen = bundle.work / "inbox", bundle.work / "environment.txt"
     shutil.copytree(ROOT / "tests" / "photos" / "trip", inbox)
-    bundle.run("watch", inbox, "-o", bundle.work / "watched", "--once", "--settle", "0.1")
+    more: tuple[str, ...] = ()
+    if os.name == "posix":
+        more = ("--on-done", f"/bin/sh -c '/usr/bin/env > \"{seen}\"'")
+    words = ("watch", inbox, "-o", bundle.work / "watched", "--once", "--settle", "0.1")
+    bundle.run(*words, *more)
     made = [p.name for p in (bundle.work / "watched").iterdir()]
     assert made == ["valley.jpg"], made
+    if more:
+        libraries = [line for line in seen.read_text().splitlines() if "LIBRARY_PATH" in line]
+        assert not libraries, f"other programs would load the bundle's libraries: {libraries}"
     return "1 photo"
 
 

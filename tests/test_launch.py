@@ -186,10 +186,24 @@ def test_a_fault_of_the_window_is_not_hidden(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_windowed_program_has_streams_to_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    launch._replace_missing_streams()
+    launch._settle_in()
     with sys.stdout, sys.stderr:
         print("x", "ü")
         sys.stderr.write("x")
+
+
+@pytest.mark.parametrize("before", [None, "/opt/lib"])
+def test_others_programs_do_not_get_the_bundles_libraries(
+    before: str | None, bundle: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/bundle/_internal")
+    monkeypatch.delenv("LD_LIBRARY_PATH_ORIG", raising=False)
+    if before is not None:
+        monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", before)
+    bundle(program.CONSOLE)
+    launch._settle_in()
+    assert os.environ.get("LD_LIBRARY_PATH") == before
 
 
 def test_words_that_start_it_again(bundle: Callable[[str], Path]) -> None:
