@@ -21,8 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from denoisetool import program
-
-NO_WINDOW = "the window is not part of this installation (pip install 'denoisetool[gui]')"
+from denoisetool.errors import DenoiseError, UsageError
 
 
 def console() -> NoReturn:
@@ -113,12 +112,14 @@ def open_window(photos: list[str]) -> int:
     try:
         gui = import_module("denoisetool.gui")
         return int(gui.main(photos))
+    except DenoiseError as error:
+        _tell(str(error))
+        return error.exit_code
     except ImportError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in ("PySide6", "shiboken6") and error.name != "denoisetool.gui":
+        if error.name != "denoisetool.gui":
             raise
-        _tell(NO_WINDOW if not program.is_bundle() else f"the window cannot be opened: {error}")
-        return 2
+        _tell("this program was built without the window")
+        return UsageError.exit_code
 
 
 def _tell(text: str) -> None:

@@ -55,7 +55,7 @@ _LEFT_OUT = {
     r"(numpy|networkx|sympy|mpmath)/(.*/)?tests?/": "tests",
     r"numpy/(f2py|_pyinstaller|distutils)/": "for compiling Fortran, and for packaging",
     # Qt, without what a window of widgets never loads
-    r"PySide6/(Qt/)?translations/": "loaded only on request; the window is in English",
+    r"PySide6/(Qt/)?translations/(?!qtbase_)": "texts of parts of Qt that are not here",
     r"PySide6/(Qt/)?qml/": "Qt Quick",
     r"PySide6/(Qt/)?plugins/platformthemes/libqgtk3": "needs GTK, and brings all of it along",
     r"PySide6/(Qt/)?plugins/platforms/libq(eglfs|linuxfb|vnc|vkkhrdisplay|minimalegl)":

@@ -634,4 +634,6 @@ def test_a_dry_run_of_nothing(tmp_path: Path, cli: Cli) -> None:
 def test_the_default_command_has_no_name() -> None:
     group = application.command()
     names = [name for name in group.commands if name.isprintable()]
-    assert names == ["watch", "doctor", "compare", "evaluate", "train", "models", "config"]
+    assert names == [
+        "watch", "doctor", "compare", "evaluate", "train", "models", "config", "desktop",
+    ]  # fmt: skip

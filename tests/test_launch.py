@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from denoisetool import launch, program
+from denoisetool.errors import DenoiseError
 
 SCREEN = {"DISPLAY": ":0"}
 
@@ -164,14 +165,18 @@ def test_on_windows_a_console_of_its_own_is_a_click(
 
 
 def test_without_the_window_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def missing(name: str) -> ModuleType:
-        raise ModuleNotFoundError("No module named 'PySide6.QtWidgets'", name="PySide6.QtWidgets")
+    faces: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fails(photos: list[str]) -> int:
+        raise DenoiseError("no PySide6", hint="pip install 'denoisetool[gui]'")
 
-    monkeypatch.setattr(launch, "import_module", missing)
-    assert launch.open_window([]) == 2
+    monkeypatch.setattr(sys.modules["denoisetool.gui"], "main", fails)
+    assert launch.open_window([]) == 1
     assert "denoisetool[gui]" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "denoisetool.gui", None)
+    assert launch.open_window([]) == 2
+    assert "built without the window" in capsys.readouterr().err
 
 
 def test_a_fault_of_the_window_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

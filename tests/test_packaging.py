@@ -77,8 +77,8 @@ def test_ico_and_icns_hold_many_sizes(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         "torch/test/cpp/x", "torch/bin/protoc", "torch/include/ATen/ATen.h", "torch/lib/c10.lib",
         "torch/lib/libtorchbind_test.so", "torch/testing/_internal/common_utils.py",
-        "numpy/_core/tests/data.txt", "PySide6/Qt/translations/qtbase_de.qm",
-        "PySide6\\translations\\qtbase_de.qm", "PySide6/Qt/plugins/platformthemes/libqgtk3.so",
+        "numpy/_core/tests/data.txt", "PySide6/Qt/translations/qtdeclarative_de.qm",
+        "PySide6\\translations\\linguist_de.qm", "PySide6/Qt/plugins/platformthemes/libqgtk3.so",
         "PySide6\\plugins\\imageformats\\qtiff.dll", "PySide6/QtNetwork.abi3.so",
     ],
 )  # fmt: skip
@@ -95,7 +95,8 @@ def test_left_out(place: str) -> None:
         "torch/_inductor/config.py", "torch/functional.py", "torch/testing/_comparison.pyc",
         "numpy/_core/_multiarray_umath.so", "PySide6/Qt/plugins/platforms/libqoffscreen.so",
         "PySide6/Qt/plugins/platforms/libqxcb.so", "PySide6\\plugins\\platforms\\qwindows.dll",
-        "PySide6/QtWidgets.abi3.so", "denoisetool/_models/fast/weights.safetensors",
+        "PySide6/QtWidgets.abi3.so", "PySide6/Qt/translations/qtbase_de.qm",
+        "denoisetool/_models/fast/weights.safetensors",
         "imagecodecs/_png.abi3.so",
     ],
 )  # fmt: skip

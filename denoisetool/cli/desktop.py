@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from denoisetool import desktop, events, program
+from denoisetool import events, program
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
+
+if TYPE_CHECKING:
+    from denoisetool.desktop import Entry
 
 app = typer.Typer(
     help="Put the window into the file manager's menus, or take it out.",
@@ -29,6 +34,8 @@ def install() -> None:
 
     Nothing but the files named is written, and no file of others is replaced.
     """
+    from denoisetool import desktop
+
     entry = _entry()
     for path in desktop.install(entry):
         print_error(f"wrote {path}")
@@ -38,6 +45,8 @@ def install() -> None:
 @app.command()
 def remove() -> None:
     """Remove exactly what install wrote."""
+    from denoisetool import desktop
+
     pieces = desktop.remove(_entry())
     for piece in pieces:
         changed = piece.state == "changed"
@@ -49,6 +58,8 @@ def remove() -> None:
 @app.command()
 def status(json: options.Json = False) -> None:
     """Show what is installed; 1 if it is not all there and up to date."""
+    from denoisetool import desktop
+
     pieces = desktop.status(_entry())
     for piece in pieces:
         if json:
@@ -58,5 +69,7 @@ def status(json: options.Json = False) -> None:
     raise typer.Exit(int(any(piece.state != "installed" for piece in pieces)))
 
 
-def _entry() -> desktop.Entry:
+def _entry() -> Entry:
+    from denoisetool import desktop
+
     return desktop.describe(program.window())
