@@ -74,7 +74,7 @@ def started_by_click(
 ) -> bool:
     """Whether nobody sees, or reads, what a command line would say, but somebody has a screen."""
     if platform == "win32":
-        return _processes_on_console() <= 1
+        return _processes_on_console() <= 1 and not any(_is_pipe(number) for number in (1, 2))
     environment = os.environ if environment is None else environment
     if not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")):
         return False
@@ -83,11 +83,15 @@ def started_by_click(
 
 def _is_read(number: int) -> bool:
     """Whether a terminal is at a standard stream, or a program at the other end of it."""
+    return os.isatty(number) or (number > 0 and _is_pipe(number))
+
+
+def _is_pipe(number: int) -> bool:
+    """Whether a stream goes to another program."""
     try:
-        mode = os.fstat(number).st_mode
+        return stat.S_ISFIFO(os.fstat(number).st_mode)
     except OSError:
         return False
-    return os.isatty(number) or (number > 0 and stat.S_ISFIFO(mode))
 
 
 def _processes_on_console() -> int:

@@ -161,7 +161,10 @@ def test_on_windows_a_console_of_its_own_is_a_click(
     count: int, answer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "_processes_on_console", lambda: count)
+    monkeypatch.setattr(launch, "_is_pipe", lambda number: False)
     assert launch.started_by_click("win32", {}) == answer
+    monkeypatch.setattr(launch, "_is_pipe", lambda number: number == 1)
+    assert not launch.started_by_click("win32", {}), "another program reads what it says"
 
 
 def test_without_the_window_it_is_said(
