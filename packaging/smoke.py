@@ -166,10 +166,12 @@ def licences(bundle: Bundle) -> str:
 
 
 def models(bundle: Bundle) -> str:
-    """The shipped model is there and whole."""
-    said = bundle.run("models", "list").stdout
-    assert "fast" in said, said
-    return said.splitlines()[0].strip()
+    """The shipped models are there, and whole."""
+    said = [json.loads(line) for line in bundle.run("models", "list", "--json").stdout.splitlines()]
+    names = [each["name"] for each in said]
+    shipped = sorted(p.parent.name for p in (ROOT / "models").glob("*/model.toml"))
+    assert sorted(names) == shipped, names
+    return ", ".join(names)
 
 
 def doctor(bundle: Bundle) -> str:
