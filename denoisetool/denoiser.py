@@ -63,6 +63,7 @@ class Report:
     Attributes:
         noise: rms of the noise that was found, in levels of 255.
         clean: whether there was next to none, so that the photo was left as it is.
+        model: name of the model, where it is not the run's own.
         kind: the kind of that noise, `camera` or `white`; None when the model does not ask.
         shift_mean: CIEDE2000 between the 16 x 16-boxed pictures before and after, mean.
         shift_p95: the same, 95th percentile.
@@ -71,6 +72,7 @@ class Report:
     """
 
     noise: float = 0.0
+    model: str | None = None
     kind: str | None = None
     clean: bool = False
     shift_mean: float = 0.0

@@ -82,6 +82,7 @@ class Outcome:
         seconds: time of decode, denoise and encode, summed.
         noise: estimated noise that was removed at strength 1, rms in levels of 255.
         noise_kind: `camera` or `white`; None when the model does not tell them apart.
+        model: name of a model fine-tuned for its camera, if one was used.
         clean: True when there was next to no noise and the photo was left as it is.
         shift: CIEDE2000 between the coarse pictures before and after, mean and p95.
         changed: False when the file was copied as it is, since no pixel changed.
@@ -98,6 +99,7 @@ class Outcome:
     seconds: float = 0.0
     noise: float | None = None
     noise_kind: str | None = None
+    model: str | None = None
     clean: bool = False
     shift_mean: float | None = None
     shift_p95: float | None = None

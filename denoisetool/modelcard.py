@@ -38,6 +38,8 @@ class ModelCard:
         training_data: what it was trained on, with licences.
         scores: measured scores, one table per test set.
         provenance: recipe, seed, steps, pixels seen, parent.
+        cameras: what it was fine-tuned for: tables with `camera`, as in `formats.exif.Shot`, and
+            `iso`, the least and the most.
     """
 
     name: str
@@ -58,10 +60,25 @@ class ModelCard:
     training_data: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    cameras: list[dict[str, Any]] = field(default_factory=list)
 
     def overlap_for(self, kind: str | None) -> int:
         """Pixels by which tiles overlap in a photo with this kind of noise."""
         return self.overlaps.get(kind or "", self.overlap)
+
+    def made_for(self, camera: str | None, iso: int | None) -> bool:
+        """Whether it was fine-tuned for this camera at about this ISO, within a stop."""
+        return any(
+            table.get("camera") == camera and _within(table.get("iso"), iso)
+            for table in self.cameras
+        )
+
+
+def _within(span: Any, iso: int | None) -> bool:
+    """Whether an ISO lies in a range, or a stop beside it; without a range every one does."""
+    if not isinstance(span, list) or len(span) != 2 or iso is None:
+        return span is None
+    return bool(span[0] / 2 <= iso <= span[1] * 2)
 
 
 def parse(text: str, path: Path | None = None) -> ModelCard:
@@ -91,7 +108,7 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
         "channels": int, "stride": int, "receptive_radius": int, "overlap": int, "overlaps": dict,
         "sigma_range": list, "color_space": str, "kmac_per_pixel": (int, float),
         "parameters": int, "licence": str, "training_data": list, "scores": dict,
-        "provenance": dict,
+        "provenance": dict, "cameras": list,
     }  # fmt: skip
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -107,6 +124,8 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
         values["sigma_range"] = (float(bounds[0]), float(bounds[1]))
     if not all(type(v) is int and v >= 0 for v in values.get("overlaps", {}).values()):
         raise ModelError("the model card's 'overlaps' must be whole numbers", path=path)
+    if not all(isinstance(table, dict) for table in values.get("cameras", [])):
+        raise ModelError("the model card's 'cameras' must be tables", path=path)
     card = ModelCard(**values)
     if not (card.channels in (1, 3) and card.stride >= 1 and card.overlap >= 0):
         raise ModelError("the model card's channels, stride or overlap is impossible", path=path)

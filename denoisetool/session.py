@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from denoisetool import files
-from denoisetool.denoiser import Denoiser
+from denoisetool.denoiser import Denoiser, Report
 from denoisetool.engine import Choice, Engine, prepare
 from denoisetool.errors import ModelError
 from denoisetool.events import Start
 from denoisetool.formats.base import EncodeOptions, Limits
-from denoisetool.pipeline import Pipeline
+from denoisetool.formats.exif import shot
+from denoisetool.photo import Photo
+from denoisetool.pipeline import Denoises, Pipeline
 from denoisetool.registry import Entry, Registry
 from denoisetool.settings import Settings, folder
 
@@ -29,6 +31,7 @@ class Session:
         registry: where models are.
         announce: told where and how the model runs, once it is loaded.
         entry: the chosen model.
+        tuned: models that are taken instead for photos of the cameras they were fine-tuned for.
         engine: the engine, once it was needed.
 
     Raises:
@@ -39,12 +42,14 @@ class Session:
     registry: Registry = field(default_factory=Registry)
     announce: Callable[[Choice, Entry], None] | None = None
     entry: Entry = field(init=False)
+    tuned: list[Entry] = field(init=False)
     engine: Engine | None = None
 
     def __post_init__(self) -> None:
         self.entry = self._pick()
         if self.entry.problem is not None:
             raise self.entry.problem
+        self.tuned = self._tuned()
         prepare()  # before there are threads
 
     def verify(self) -> None:
@@ -58,19 +63,29 @@ class Session:
     @property
     def fingerprint(self) -> str:
         """Stands for everything that decides what an output looks like."""
-        return self.settings.fingerprint(self.entry.card.weights_sha256)
+        own = self.settings.fingerprint(self.entry.card.weights_sha256)
+        others = [entry.card.weights_sha256[:8] for entry in self.tuned]
+        return f"{own} tuned={','.join(others)}" if others else own
 
     def pipeline(self, index: files.Index | None = None) -> Pipeline:
         """A pipeline with these settings."""
         settings = self.settings
         return Pipeline(
-            load=self.denoiser,
+            load=self.chooser,
             limits=Limits(megapixels=settings.max_megapixels),
             options=EncodeOptions(quality=settings.quality, strip=settings.strip),
             fingerprint=self.fingerprint,
             index=index,
             threads=settings.jobs or max(2, min(4, (os.cpu_count() or 2) // 2)),
         )
+
+    def chooser(self) -> Denoises:
+        """What denoises every photo with the model that is right for it; loads torch.
+
+        Raises: as `denoiser`.
+        """
+        own = self.denoiser()
+        return ByCamera(own, self.tuned, self._with) if self.tuned else own
 
     def denoiser(self) -> Denoiser:
         """A denoiser with these settings; loads torch and the model.
@@ -79,13 +94,20 @@ class Session:
             DeviceError: the named device or precision is not to be had.
             ModelError: the weights are damaged or do not fit the card.
         """
-        self.verify()
-        settings, entry = self.settings, self.entry
-        self.engine = engine = Engine(
+        denoiser = self._with(self.entry)
+        assert isinstance(denoiser.engine, Engine)
+        self.engine = denoiser.engine
+        if self.announce is not None:
+            self.announce(self.engine.choice, self.entry)
+        return denoiser
+
+    def _with(self, entry: Entry) -> Denoiser:
+        """A denoiser with some model."""
+        self.registry.verify(entry)
+        settings = self.settings
+        engine = Engine(
             entry.card, entry.folder, settings.device, settings.precision, folder("cache")
         )
-        if self.announce is not None:
-            self.announce(engine.choice, entry)
         on_gpu = engine.choice.device != "cpu"
         return Denoiser(
             engine,
@@ -104,11 +126,57 @@ class Session:
         for name in PREFERRED:
             if name in names:
                 return self.registry.find(name)
-        if names:
-            return self.registry.find(names[0])
+        for name in names:
+            if not self.registry.find(name).card.cameras:
+                return self.registry.find(name)
         raise ModelError(
             "no model is installed", hint="`denoisetool models install PATH-OR-URL` installs one"
         )
+
+    def _tuned(self) -> list[Entry]:
+        """Sound models made for some camera, the newest first."""
+        if self.settings.model != "auto" or not self.settings.camera_models:
+            return []
+        found = [e for e in self.registry.list() if e.problem is None and e.card.cameras]
+        return sorted(found, key=lambda entry: entry.weights.stat().st_mtime_ns, reverse=True)
+
+
+@dataclass(slots=True)
+class ByCamera:
+    """Denoises each photo with the model fine-tuned for its camera, or else with the usual one.
+
+    Attributes:
+        usual: for all other photos.
+        entries: models with cameras in their cards; the first that fits is taken.
+        make: makes the denoiser of one of them.
+        ready: those that were made.
+    """
+
+    usual: Denoiser
+    entries: Sequence[Entry]
+    make: Callable[[Entry], Denoiser]
+    ready: dict[str, Denoiser] = field(default_factory=dict)
+
+    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
+        """As `Denoiser.denoise`; the report names a model that is not the usual one.
+
+        A model that cannot be loaded is told, and the usual one is taken.
+        """
+        how = shot(photo.metadata.exif)
+        entry = next((e for e in self.entries if e.card.made_for(how.camera, how.iso)), None)
+        if entry is None:
+            return self.usual.denoise(photo, progress)
+        if entry.name not in self.ready:
+            try:
+                self.ready[entry.name] = self.make(entry)
+            except ModelError as error:
+                self.entries = [e for e in self.entries if e is not entry]
+                report = self.denoise(photo, progress)
+                report.notes.append(f"the model for {how.camera} cannot be used: {error}")
+                return report
+        report = self.ready[entry.name].denoise(photo, progress)
+        report.model = entry.name
+        return report
 
 
 def start_event(choice: Choice, entry: Entry, photos: int) -> Start:

@@ -92,6 +92,7 @@ class Settings:
     """The value of every setting; what each means stands in `SETTINGS`."""
 
     model: str
+    camera_models: bool
     device: str
     precision: str
     strength: float
@@ -119,6 +120,8 @@ class Settings:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("model", str, "auto", "Model name or folder; auto picks one for the device."),
+    Setting("camera_models", bool, True, "Where the model is picked, take one fine-tuned for the"
+            " photo's camera and ISO, if there is one."),
     Setting("device", str, "auto", "Where to compute; a named device is strict, never replaced.",
             ("auto", "cpu", "cuda", "mps", "xpu")),
     Setting("precision", str, "auto", "Arithmetic of the model; auto checks it against fp32.",

@@ -24,7 +24,14 @@ EXCLUDED = [
 ]  # fmt: skip
 """Modules that neither program may contain."""
 
-COMMAND_LINE = ["denoisetool.cli", "denoisetool.training", "typer", "rich", "pydantic"]
+COMMAND_LINE = [
+    "denoisetool.cli",
+    "denoisetool.training",
+    "denoisetool.finetune",
+    "typer",
+    "rich",
+    "pydantic",
+]
 """Not in the window program either: given a command, it starts the console program."""
 
 ENGINE = ["torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "safetensors"]

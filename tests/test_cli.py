@@ -635,5 +635,6 @@ def test_the_default_command_has_no_name() -> None:
     group = application.command()
     names = [name for name in group.commands if name.isprintable()]
     assert names == [
-        "watch", "doctor", "compare", "evaluate", "train", "models", "config", "desktop",
+        "watch", "doctor", "compare", "evaluate", "finetune", "train", "models", "config",
+        "desktop",
     ]  # fmt: skip

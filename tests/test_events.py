@@ -28,7 +28,7 @@ KEYS = {
     },
     "photo": {
         *("source", "target", "status", "reason", "error", "megapixels", "seconds", "noise"),
-        *("noise_kind", "clean", "shift_mean", "shift_p95", "changed", "notes", "digest"),
+        *("noise_kind", "model", "clean", "shift_mean", "shift_p95", "changed", "notes", "digest"),
     },
     "summary": {
         *("done", "skipped", "failed", "ignored", "megapixels", "seconds", "interrupted"),

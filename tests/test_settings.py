@@ -11,6 +11,7 @@ from denoisetool.settings import SETTINGS, Setting, Value, read_file, resolve
 
 TEXTS: dict[str, tuple[str, str, str]] = {
     "model": ("one", "two", "three"),
+    "camera_models": ("no", "true", "off"),
     "device": ("cpu", "cuda", "mps"),
     "precision": ("fp32", "bf16", "fp16"),
     "strength": ("0.25", "0.5", "2"),

@@ -9,6 +9,7 @@ from denoisetool.engine import Engine
 from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
 from denoisetool.training import args, degrade, export, losses
+from denoisetool.training.batches import Batch, Synthetic
 from denoisetool.training.data import Image, Patches, load_photos
 from denoisetool.training.degrade import KINDS, Degradation, statistics
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
@@ -44,6 +45,10 @@ def recipe_path(tmp_path: Path) -> Path:
 
 def _images() -> list[Image]:
     return [np.asarray(render(name)[0], np.uint8) for name in ("still_life", "valley")]
+
+
+def _trainer(recipe: args.Recipe, folder: Path, device: str = "cpu") -> Trainer:
+    return Trainer(recipe, Synthetic(recipe, _images()), folder, device)
 
 
 def _scenes(count: int = 24, side: int = 64) -> torch.Tensor:
@@ -107,16 +112,76 @@ def test_an_impossible_mix_is_refused() -> None:
 def test_losses() -> None:
     target = torch.rand(3, 3, 32, 32)
     noisy = target + 0.1 * torch.randn_like(target)
-    assert losses.relative_loss(target, target, noisy) < 1e-2
-    assert losses.relative_loss(noisy, target, noisy) > losses.relative_loss(
-        target + 0.5 * (noisy - target), target, noisy
-    )
+    batch = Batch(noisy, target)
+    for kind in args.LOSSES:
+        whole, half, none = (
+            losses.picture_loss(kind, target + left * (noisy - target), batch)
+            for left in (1.0, 0.5, 0.0)
+        )
+        assert whole > half > none < 1e-2
     assert losses.coarse_loss(target + 0.1, target) == pytest.approx(0.1, rel=1e-4)
     level = losses.true_level(torch.full((1, 3, 32, 32), 0.25))
     torch.testing.assert_close(level, torch.full((1, 1, 8, 8), 0.25))
     low, high = losses.level_loss(level - 0.1, level), losses.level_loss(level + 0.1, level)
     assert float(low) == pytest.approx(3 * float(high), rel=1e-4)
     assert losses.mean_psnr(target + 0.1, target) == pytest.approx(20, abs=0.01)
+
+
+def test_what_does_not_count_moves_no_loss() -> None:
+    target = torch.rand(2, 3, 32, 32)
+    noisy = target + 0.05 * torch.randn_like(target)
+    weight = torch.ones(2, 1, 32, 32)
+    weight[..., :16] = 0
+    spoilt = target.clone()
+    spoilt[..., :16] = 9
+    for kind in args.LOSSES:
+        one, other = (
+            losses.picture_loss(kind, noisy, Batch(noisy, t, None, weight))
+            for t in (target, spoilt)
+        )
+        assert 0 < float(one) == pytest.approx(float(other), rel=1e-5)
+    one, other = (losses.true_level(noisy - t, weight=weight) for t in (target, spoilt))
+    torch.testing.assert_close(one[..., 5:], other[..., 5:])
+    assert losses.coarse_loss(noisy, spoilt, weight=weight) < 0.02
+
+
+@pytest.mark.parametrize(("kind", "middle"), [("l2", "mean"), ("l1", "median"), ("l0", "mode")])
+def test_each_loss_finds_its_own_middle_of_noisy_targets(kind: str, middle: str) -> None:
+    # 60 % of the targets say 0.2, the rest are spread above: mean 0.44, median and mode 0.2; and
+    # with 40 % at 0.2 and the rest between 0.5 and 0.9 the median is above 0.5, the mode is not.
+    rng = np.random.default_rng(0)
+    share = 0.4 if middle == "mode" else 0.6
+    values = np.where(rng.random(4096) < share, 0.2, rng.uniform(0.5, 0.9, 4096))
+    target = torch.from_numpy(values.astype(np.float32)).view(1, 1, 64, 64)
+    batch = Batch(torch.full_like(target, 0.5), target, torch.full((1,), 0.5))
+    guesses = torch.linspace(0.1, 0.95, 341)
+    found = guesses[
+        int(
+            torch.stack(
+                [
+                    losses.picture_loss(kind, torch.full_like(target, g), batch, progress=0.9)
+                    for g in guesses.tolist()
+                ]
+            ).argmin()
+        )
+    ]
+    wanted = float(np.mean(values)) if middle == "mean" else 0.2
+    assert float(found) == pytest.approx(wanted, abs=0.005)
+
+
+def test_a_noisy_target_teaches_what_a_clean_one_does() -> None:
+    # The gradient of the loss for noisy targets points, on average, where the clean one's does.
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(64, 3, 32, 32, generator=generator)
+    noisy, other = (clean + 0.1 * torch.randn(clean.shape, generator=generator) for _ in range(2))
+    gain = torch.ones((), requires_grad=True)
+    share = torch.full((64,), 0.5)
+    grads = []
+    for target, part in ((clean, torch.ones(64)), (other, share)):
+        output = clean + gain * 0.5 * (noisy - clean)
+        loss = losses.picture_loss("l2", output, Batch(noisy, target, part))
+        grads.append(float(torch.autograd.grad(loss, gain)[0]))
+    assert grads[1] == pytest.approx(grads[0], rel=0.05)
 
 
 def test_learning_rate_warms_up_stays_and_falls_to_zero(recipe_path: Path) -> None:
@@ -148,11 +213,11 @@ def test_training_stopped_and_resumed_equals_training_in_one_go(
 ) -> None:
     recipe = args.load(recipe_path)
     lines: list[dict[str, object]] = []
-    whole = Trainer(recipe, _images(), tmp_path / "whole", "cpu")
+    whole = _trainer(recipe, tmp_path / "whole", "cpu")
     whole.run(lines.append)
-    parts = Trainer(recipe, _images(), tmp_path / "parts", "cpu")
+    parts = _trainer(recipe, tmp_path / "parts", "cpu")
     parts.run(lines.append, until=4)
-    resumed = Trainer(recipe, _images(), tmp_path / "parts", "cpu")
+    resumed = _trainer(recipe, tmp_path / "parts", "cpu")
     assert resumed.step == 4
     resumed.run(lines.append)
     for one, other in zip(whole.net.parameters(), resumed.net.parameters(), strict=True):
@@ -165,7 +230,7 @@ def test_training_stopped_and_resumed_equals_training_in_one_go(
 def test_training_makes_a_denoiser_better(recipe_path: Path, tmp_path: Path) -> None:
     text = RECIPE.replace("steps = 6", "steps = 150\nrate = 4e-3")
     recipe_path.write_text(text.replace("camera = 0.5\ngaussian = 0.5", "gaussian = 1.0"))
-    trainer = Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+    trainer = _trainer(args.load(recipe_path), tmp_path / "run", "cpu")
     trainer.run(lambda _: None)
     noisy, target = Degradation({"gaussian": 1.0}, seed=9)(_scenes())
     with torch.inference_mode():
@@ -183,7 +248,7 @@ def test_experts_are_trained_in_turn_each_on_its_own_noise(
     recipe_path: Path, tmp_path: Path
 ) -> None:
     recipe_path.write_text(EXPERTS)
-    trainer = Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+    trainer = _trainer(args.load(recipe_path), tmp_path / "run", "cpu")
     seen = [{key: p.clone() for key, p in trainer.net.named_parameters()}]
     for until in (1, 2, 6):
         trainer.run(lambda _: None, until=until)
@@ -217,11 +282,11 @@ def test_a_mix_of_another_form_is_told(
     text = RECIPE.replace('"unet"', f'"{net}"').replace("[mix]\ncamera = 0.5\ngaussian = 0.5", mix)
     recipe_path.write_text(text)
     with pytest.raises(UsageError, match=told):
-        Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+        _trainer(args.load(recipe_path), tmp_path / "run", "cpu")
 
 
 def test_a_run_exports_a_model_that_the_engine_runs(recipe_path: Path, tmp_path: Path) -> None:
-    trainer = Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+    trainer = _trainer(args.load(recipe_path), tmp_path / "run", "cpu")
     trainer.run(lambda _: None)
     folder = export.export(tmp_path / "run", recipe_path, tmp_path / "model", [{"name": "mine"}])
     card = load(folder)
@@ -234,10 +299,10 @@ def test_a_run_exports_a_model_that_the_engine_runs(recipe_path: Path, tmp_path:
 
 
 def test_a_checkpoint_of_another_net_is_refused(recipe_path: Path, tmp_path: Path) -> None:
-    Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu").save()
+    _trainer(args.load(recipe_path), tmp_path / "run", "cpu").save()
     recipe_path.write_text(RECIPE.replace("[8, 16]", "[8, 24]"))
     with pytest.raises(ModelError, match="another architecture"):
-        Trainer(args.load(recipe_path), _images(), tmp_path / "run", "cpu")
+        _trainer(args.load(recipe_path), tmp_path / "run", "cpu")
     with pytest.raises(ModelError, match="does not fit"):
         export.export(tmp_path / "run", recipe_path, tmp_path / "model", [])
     (tmp_path / "run" / CHECKPOINT).unlink()

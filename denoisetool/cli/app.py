@@ -16,6 +16,7 @@ from denoisetool.cli import (
     desktop,
     doctor,
     evaluate,
+    finetune,
     models,
     train,
     watch,
@@ -112,4 +113,5 @@ app.add_typer(desktop.app, name="desktop")
 app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)
+app.command()(finetune.finetune)
 app.command()(train.train)

@@ -186,6 +186,8 @@ class Console:
             if outcome.noise is not None and outcome.changed:
                 kind = f" {outcome.noise_kind}" if outcome.noise_kind else ""
                 line += f",{kind} noise {outcome.noise:.1f}"
+            if outcome.model is not None:
+                line += f", model {outcome.model}"
             if self.verbose and outcome.shift_mean is not None:
                 line += f", colour shift {outcome.shift_mean:.2f} mean {outcome.shift_p95:.2f} p95"
             if outcome.clean:

@@ -16,6 +16,7 @@ def denoise(
     photos: options.Photos,
     output: options.Output = None,
     model: options.Model = None,
+    camera_models: options.CameraModels = None,
     device: options.Device = None,
     precision: options.Precision = None,
     strength: options.Strength = None,

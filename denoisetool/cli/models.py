@@ -172,6 +172,36 @@ def export(
     )
 
 
+@app.command("export-pack")
+def export_pack(
+    name: Name,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE.zip", show_default=False, help="The file to write."
+        ),
+    ],
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Write a model as one file, which `models install` takes on another machine."""
+    from denoisetool.files import atomic_write
+    from denoisetool.registry import Registry
+
+    with atomic_write(output, overwrite=overwrite) as file:
+        Registry().export(name, file)
+        size = file.tell()
+    print_error(f"wrote {output}, {size / 1e6:.1f} MB; `denoisetool models install` takes it")
+
+
+@app.command()
+def rollback(name: Name) -> None:
+    """Bring back the version that a fine-tuned model replaced; once more undoes it."""
+    from denoisetool.registry import Registry
+
+    entry = Registry().rollback(name)
+    print_error(f"{entry.name} is the earlier version again: {entry.card.title}")
+
+
 @app.command()
 def remove(name: Name) -> None:
     """Remove an installed model; the bundled ones stay."""

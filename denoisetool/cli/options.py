@@ -37,6 +37,7 @@ def _flag(name: str, *flags: str, text: str | None = None) -> Any:
 
 
 Model = Annotated[str | None, _setting("model", "--model", "-m", metavar="NAME")]
+CameraModels = Annotated[bool | None, _flag("camera_models", "--camera-models/--no-camera-models")]
 Device = Annotated[str | None, _setting("device", "--device")]
 Precision = Annotated[str | None, _setting("precision", "--precision")]
 Strength = Annotated[str | None, _setting("strength", "--strength", "-s", metavar="0..2")]

@@ -44,6 +44,7 @@ def train(
     """
     from denoisetool.engine import pick_device
     from denoisetool.training import args, export
+    from denoisetool.training.batches import Synthetic
     from denoisetool.training.data import load_photos
     from denoisetool.training.loop import Trainer
 
@@ -67,7 +68,7 @@ def train(
             )
 
     try:
-        trainer = Trainer(plan, images, workplace, name)
+        trainer = Trainer(plan, Synthetic(plan, images), workplace, name)
         if trainer.step:
             print_error(f"continuing at step {trainer.step} of {plan.steps}")
         try:

@@ -112,6 +112,7 @@ def watch(
         bool, _option("--print", text="With these two: show the service, change nothing.")
     ] = False,
     model: options.Model = None,
+    camera_models: options.CameraModels = None,
     device: options.Device = None,
     precision: options.Precision = None,
     strength: options.Strength = None,

@@ -8,7 +8,7 @@
 torch itself is imported when an engine is made, not when this package is.
 """
 
-from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError, check_model
+from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError, check_model, load_net
 from denoisetool.engine.devices import devices, free_memory, pick_device, prepare
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "check_model",
     "devices",
     "free_memory",
+    "load_net",
     "pick_device",
     "prepare",
 ]

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from denoisetool import files, formats
-from denoisetool.denoiser import Denoiser, Report
+from denoisetool.denoiser import Report
 from denoisetool.errors import DenoiseError, OutputExists, UnreadablePhoto
 from denoisetool.events import Outcome
 from denoisetool.formats.base import EncodeOptions, Limits
@@ -24,6 +25,15 @@ from denoisetool.photo import Photo
 from denoisetool.pipeline.flow import Budget, Item, Job, Progress, note, open_photo, stage
 
 __all__ = ["IN_FLIGHT", "Job", "Pipeline", "Progress", "note"]
+
+
+class Denoises(Protocol):
+    """What takes the noise out of photos; see `Denoiser.denoise`."""
+
+    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
+        """Change the photo's pixels in place."""
+        ...
+
 
 IN_FLIGHT = 64.0
 """Megapixels that may be in memory at once, from decoding to the finished file."""
@@ -44,16 +54,16 @@ class Pipeline:
         denoiser: what `load` made.
     """
 
-    load: Callable[[], Denoiser]
+    load: Callable[[], Denoises]
     limits: Limits = field(default_factory=Limits)
     options: EncodeOptions = field(default_factory=EncodeOptions)
     fingerprint: str = ""
     index: files.Index | None = None
     threads: int = 2
     in_flight: float = IN_FLIGHT
-    denoiser: Denoiser | None = None
+    denoiser: Denoises | None = None
 
-    def ready(self) -> Denoiser:
+    def ready(self) -> Denoises:
         """The denoiser, made when it is first needed."""
         if self.denoiser is None:
             self.denoiser = self.load()

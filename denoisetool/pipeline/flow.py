@@ -122,6 +122,7 @@ class Item:
 def note(outcome: Outcome, report: Report) -> None:
     """Put down in an outcome what denoising did to its photo."""
     outcome.noise, outcome.noise_kind = round(report.noise, 3), report.kind
+    outcome.model = report.model
     outcome.changed, outcome.clean = report.changed, report.clean
     outcome.shift_mean = round(report.shift_mean, 4)
     outcome.shift_p95 = round(report.shift_p95, 4)

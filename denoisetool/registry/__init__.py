@@ -7,8 +7,8 @@ the network unless an install from a URL was asked for.
 
 from __future__ import annotations
 
-from denoisetool.registry.entry import Entry
+from denoisetool.registry.entry import Entry, check_name
 from denoisetool.registry.places import Origin, Places
 from denoisetool.registry.store import Registry
 
-__all__ = ["Entry", "Origin", "Places", "Registry"]
+__all__ = ["Entry", "Origin", "Places", "Registry", "check_name"]

@@ -67,8 +67,14 @@ def locked_shelf(shelf: Path) -> Iterator[None]:
         yield
 
 
-def swap_in(folder: Path, target: Path, staging: Path) -> None:
+def swap_in(folder: Path, target: Path, staging: Path, *, keep: bool = False) -> None:
     """Rename `folder` to `target`; a model there moves to `staging`, or back if that fails.
+
+    Args:
+        folder: the new model.
+        target: where it shall be.
+        staging: on the same shelf.
+        keep: keep the model that was there, for `Registry.rollback`, in place of one kept before.
 
     Raises:
         OSError: nothing has changed.
@@ -82,3 +88,14 @@ def swap_in(folder: Path, target: Path, staging: Path) -> None:
         if old.exists():
             old.rename(target)
         raise
+    if keep and old.exists():
+        kept = previous(target)
+        kept.parent.mkdir(exist_ok=True)
+        if kept.exists():
+            kept.rename(staging / "older")
+        old.rename(kept)
+
+
+def previous(target: Path) -> Path:
+    """Where the model is kept that a model replaced."""
+    return target.parent / ".previous" / target.name

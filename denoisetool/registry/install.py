@@ -53,7 +53,7 @@ class Placing:
                 pack.copy_model(source, folder)
                 target = shelf / self._checked_name(folder, source)
                 with disk.writing(target):
-                    disk.swap_in(folder, target, staging)
+                    disk.swap_in(folder, target, staging, keep=self.origin == "user")
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
         return look(target, self.origin)

@@ -28,6 +28,9 @@ LIMITS = {CARD_FILE: 1 << 20, WEIGHTS_FILE: MAX_WEIGHTS} | dict.fromkeys(
 )
 """The files of a model that are taken, and how many bytes each may have."""
 
+PRIVATE = ("report.html", "log.jsonl", "train.log")
+"""Files that are not passed on in a pack made here."""
+
 _CHUNK = 1 << 20
 _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError,
@@ -67,6 +70,22 @@ def copy_model(source: Path, into: Path) -> None:
         raise ModelError(f"the model pack is damaged: {error}", path=source) from error
     except OSError as error:
         raise ModelError(f"the model cannot be read: {error}", path=source) from error
+
+
+def write(folder: Path, name: str, out: IO[bytes]) -> None:
+    """Write the known files of a model folder as a .zip, in a folder called `name`.
+
+    The same model gives the same bytes: members carry no times. Logs and reports stay at home:
+    they may show the user's photos.
+    """
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for known in LIMITS:
+            if known in PRIVATE or not (folder / known).is_file():
+                continue
+            member = zipfile.ZipInfo(f"{name}/{known}")
+            member.external_attr = (stat.S_IFREG | 0o644) << 16
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, (folder / known).read_bytes())
 
 
 def _folder_members(folder: Path) -> Iterator[_Member]:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from denoisetool import settings
 from denoisetool.errors import ModelError, UsageError
@@ -126,6 +127,42 @@ class Registry:
             going = Path(tempfile.mkdtemp(prefix=disk.STAGING, dir=shelf))
             entry.folder.rename(going / "removed")
             shutil.rmtree(going)
+
+    def rollback(self, name: str) -> Entry:
+        """Bring back what one of the user's own models replaced; the two change places.
+
+        Also brings back one that was kept when its successor was removed.
+
+        Raises:
+            ModelError: nothing was replaced by it. OutputError: in use or not permitted.
+        """
+        check_name(name)
+        shelf = self.places.shelf("user")
+        target = shelf / name
+        kept = disk.previous(target)
+        if not kept.is_dir():
+            hint = "only a fine-tuned model that took the place of another can be rolled back"
+            raise ModelError(f"no earlier version of {name!r} is kept", hint=hint)
+        with disk.locked_shelf(shelf), disk.writing(target):
+            staging = Path(tempfile.mkdtemp(prefix=disk.STAGING, dir=shelf))
+            coming = staging / "coming"
+            kept.rename(coming)
+            disk.swap_in(coming, target, staging, keep=True)
+            shutil.rmtree(staging)
+        return look(target, "user")
+
+    def export(self, name: str, out: IO[bytes]) -> Entry:
+        """Write a model as a pack that `install` takes, into an open file.
+
+        Raises:
+            ModelError: unknown or damaged.
+        """
+        from denoisetool.registry import pack
+
+        entry = self.find(name)
+        self.verify(entry)
+        pack.write(entry.folder, name, out)
+        return entry
 
     def _entry(self, name: str) -> Entry | None:
         """The winning entry of that name, broken or not."""

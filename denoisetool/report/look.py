@@ -37,6 +37,10 @@ p { margin: .35rem 0; }
 @media (max-width: 40rem) { .tiles > div { flex-basis: 8.5rem; } }
 .tiles dt { color: var(--soft); font-size: .82rem; }
 .tiles dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.curve { width: 100%; max-width: 42rem; overflow: visible; }
+.curve polyline { fill: none; stroke: var(--accent); stroke-width: 2.5; }
+.curve line { stroke: var(--line); }
+.curve text { fill: var(--soft); font-size: 14px; }
 .bar {
   position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; gap: .25rem 1rem;
   align-items: center; margin: 0 -1.25rem; padding: .5rem 1.25rem;

@@ -61,10 +61,10 @@ def head(title: str, lines: Iterable[str], tiles: Iterable[Fact]) -> str:
     )
 
 
-def foot(made: str) -> str:
-    """The end of the page; `made` tells when it was made."""
+def foot(made: str, about: str = ABOUT) -> str:
+    """The end of the page; `made` tells when it was made, `about` how to read it."""
     return (
-        f"</main>\n<footer><p>{safe(ABOUT)}</p>\n"
+        f"</main>\n<footer><p>{safe(about)}</p>\n"
         f"<p>denoisetool {safe(__version__)}, {safe(made)}</p></footer>\n"
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
@@ -84,13 +84,27 @@ def toolbar() -> str:
     )
 
 
+SIDES = ("before", "after")
+
+
 def card(
-    anchor: str, name: str, facts: Iterable[Fact], notes: Iterable[str], crops: Sequence[Crop]
-) -> str:
-    """One photo with its crops; narrow ones stand side by side where there is room."""
+    anchor: str, name: str, facts: Iterable[Fact], notes: Iterable[str], crops: Sequence[Crop],
+    sides: Sequence[tuple[str, str]] = (),
+) -> str:  # fmt: skip
+    """One photo with its crops; narrow ones stand side by side where there is room.
+
+    Args:
+        anchor: its mark in the page.
+        name: what to call it.
+        facts: what to say of it in figures.
+        notes: what to say of it in sentences.
+        crops: its parts.
+        sides: what is seen to the left and right of each crop's slider; before and after if empty.
+    """
     narrow = len(crops) == 1 and crops[0].window.width <= HALF
     size = ' class="small"' if narrow else ""
-    shown = "".join(pair(name, crop) for crop in crops)
+    named = sides or [SIDES] * len(crops)
+    shown = "".join(pair(name, crop, *words) for crop, words in zip(crops, named, strict=True))
     told = "".join(f'<p class="soft">{safe(note)}</p>\n' for note in notes)
     return (
         f'<article id="{anchor}"{size}>\n<h3>{safe(name)}</h3>\n'
@@ -99,8 +113,8 @@ def card(
     )
 
 
-def pair(name: str, crop: Crop) -> str:
-    """One crop before and after, with its slider."""
+def pair(name: str, crop: Crop, left: str = SIDES[0], right: str = SIDES[1]) -> str:
+    """One crop before and after, or whatever is on the left and right, with its slider."""
     window = crop.window
     what = "the whole photo" if window.kind == "whole" else f"the {window.kind} part"
     label = f"{what[0].upper()}{what[1:]}, {window.width} × {window.height}"
@@ -109,13 +123,45 @@ def pair(name: str, crop: Crop) -> str:
     of = f"{what} of {name}"
     return (
         f'<figure><div class="frame"><div class="pair" style="--w:{window.width};'
-        f'--h:{window.height}">\n<img class="before" alt="{safe(f"before: {of}")}"'
+        f'--h:{window.height}">\n<img class="before" alt="{safe(f"{left}: {of}")}"'
         f' src="{crop.before}" width="{window.width}" height="{window.height}">\n'
-        f'<img class="after" alt="{safe(f"after: {of}")}"'
+        f'<img class="after" alt="{safe(f"{right}: {of}")}"'
         f' src="{crop.after}" width="{window.width}" height="{window.height}">\n'
-        f'<span>before</span><span>after</span><input type="range" min="0" max="100" value="50"'
-        f' aria-label="{safe(f"How much of {of} is shown before")}"></div></div>\n'
+        f"<span>{safe(left)}</span><span>{safe(right)}</span>"
+        f'<input type="range" min="0" max="100" value="50"'
+        f' aria-label="{safe(f"How much of {of} is shown {left}")}"></div></div>\n'
         f"<figcaption>{safe(label)}</figcaption></figure>\n"
+    )
+
+
+def curve(points: Sequence[tuple[float, float]], label: str) -> str:
+    """A line through points (x, y) with its axes' ends, 0 of y marked; nothing for less than two.
+
+    Args:
+        points: in the order of x.
+        label: what y is, with its unit.
+    """
+    if len(points) < 2:
+        return ""
+    wide, high = 640, 200
+    xs, ys = [x for x, _ in points], [0.0, *(y for _, y in points)]
+    low, top = min(ys), max(max(ys), min(ys) + 1e-3)
+
+    def place(x: float, y: float) -> str:
+        across = (x - xs[0]) / max(xs[-1] - xs[0], 1e-9) * wide
+        return f"{across:.1f},{high - (y - low) / (top - low) * high:.1f}"
+
+    line = " ".join(place(x, y) for x, y in points)
+    zero = place(xs[0], 0.0).split(",")[1]
+    said = f"{label}: from {points[0][1]:.3f} to {points[-1][1]:.3f}, most {top:.3f}"
+    return (
+        f'<figure><svg viewBox="-10 -24 {wide + 20} {high + 50}" role="img" class="curve"'
+        f' aria-label="{safe(said)}">'
+        f'<line x1="0" y1="{zero}" x2="{wide}" y2="{zero}"></line>'
+        f'<polyline points="{line}"></polyline>'
+        f'<text x="0" y="-8">{safe(f"{label}, at most {top:.3f}")}</text>'
+        f'<text x="{wide}" y="{high + 20}" text-anchor="end">{safe(f"step {xs[-1]:,.0f}")}</text>'
+        "</svg></figure>\n"
     )
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from denoisetool.errors import UsageError
 
+LOSSES = ("relative", "l2", "l1", "l0")
+"""See `losses.picture_loss`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -27,6 +30,9 @@ class Recipe:
             to zero (the rate is constant in between, so that a run can be prolonged).
         clip: largest gradient norm.
         ema: decay of the exponential moving average of the weights, the one that is shipped.
+        loss: one of `LOSSES`.
+        pull: share of the way back to the weights it started from that each step goes, at the peak
+            rate (Li et al. 2018, "Explicit inductive bias for transfer learning").
         mix: share of each kind of noise; see `degrade.KINDS`. For a net with experts a table of
             shares for each of them; they are trained in turn, step by step.
         checkpoint_every, log_every: in steps.
@@ -49,6 +55,8 @@ class Recipe:
     decay: float = 0.4
     clip: float = 1.0
     ema: float = 0.999
+    loss: str = "relative"
+    pull: float = 0.0
     mix: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: int = 1000
     log_every: int = 200
@@ -67,6 +75,12 @@ class Recipe:
         progress = min(1.0, (step - start) / max(1.0, self.steps - start))
         return float(self.rate * (1 - progress**0.5))
 
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts that the mix has tables for; ('',) for a net without any."""
+        tables = tuple(key for key, value in self.mix.items() if isinstance(value, dict))
+        return tables or ("",)
+
     def mix_for(self, expert: str) -> dict[str, float]:
         """The shares of noise for one expert; '' is the net that has none.
 
@@ -82,6 +96,12 @@ class Recipe:
     def in_tail(self, step: int) -> bool:
         """Whether `step` belongs to the last share that uses the larger patches."""
         return step >= self.steps * (1 - self.tail)
+
+    def shape_at(self, step: int) -> tuple[int, int]:
+        """How many patches of which side in pixels `step` has."""
+        if self.in_tail(step):
+            return self.tail_batch, self.tail_patch
+        return self.batch, self.patch
 
 
 def load(path: Path) -> Recipe:
@@ -102,4 +122,7 @@ def load(path: Path) -> Recipe:
     recipe = Recipe(**data)
     if min(recipe.steps, recipe.batch, recipe.patch, recipe.tail_patch, recipe.tail_batch) < 1:
         raise UsageError("steps, batches and patches must be at least 1", path=path)
+    if recipe.loss not in LOSSES:
+        what = f"the recipe's loss must be one of {', '.join(LOSSES)}, not {recipe.loss!r}"
+        raise UsageError(what, path=path)
     return recipe

@@ -8,29 +8,29 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoisetool import nets
-from denoisetool.errors import ModelError
+from denoisetool.errors import ModelError, UsageError
 from denoisetool.nets.experts import members
 from denoisetool.training.args import Recipe
-from denoisetool.training.data import Image, Patches
-from denoisetool.training.degrade import Degradation
+from denoisetool.training.batches import Batch, Source
 from denoisetool.training.losses import (
     coarse_loss,
     level_loss,
     mean_psnr,
-    relative_loss,
+    picture_loss,
     true_level,
 )
 from denoisetool.training.optim import MatrixOptimizer
+from denoisetool.training.team import Team
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -42,26 +42,45 @@ WILD = 2.5
 class Trainer:
     """Trains one recipe in a folder that holds the checkpoint and the log.
 
+    Where `torchrun` started several processes, each takes its share of every batch, and they
+    average their gradients: the weights stay the same in all of them. The first one writes.
+
     Args:
         recipe: what to make.
-        images: uint8 (H, W, 3) photos.
+        source: what to train on.
         folder: where the checkpoint and the log lie; a checkpoint found there is continued.
         device: `cpu` or `cuda`.
+        start: weights to start from, and to be pulled back to; None for random ones.
 
     Raises:
         ModelError: the checkpoint there belongs to another architecture.
+        UsageError: the recipe's net has experts that its mix does not speak of, or the reverse.
     """
 
-    def __init__(self, recipe: Recipe, images: list[Image], folder: Path, device: str) -> None:
-        self.recipe, self.images, self.folder = recipe, images, folder
+    def __init__(
+        self, recipe: Recipe, source: Source, folder: Path, device: str,
+        start: Mapping[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
+        self.recipe, self.source, self.folder = recipe, source, folder
+        self.team = Team()
         self.device = torch.device(device)
         torch.manual_seed(recipe.seed)
         self.net = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start is not None:
+            self.net.load_state_dict(start)
         self.average = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.average.load_state_dict(self.net.state_dict())
-        self.experts = members(self.net)
-        self.mixes = [recipe.mix_for(expert) for expert in self.experts]
+        experts = members(self.net)
+        if set(source.turns) != set(experts) and (
+            start is None or set(source.turns) - set(experts)
+        ):
+            for name in experts:
+                recipe.mix_for(name)  # tells what the mix should be like
+            raise UsageError("the recipe's mix has a table for an expert that its net lacks")
+        self.experts = [experts[name] for name in source.turns]
+        self.start_weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
+        self.anchor = [p.detach().clone() for p in self.net.parameters()] if recipe.pull else []
         self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
         self.usual_norms = [recipe.clip] * len(self.experts)
         self.step = 0
@@ -75,10 +94,11 @@ class Trainer:
         last = min(self.recipe.steps, until or self.recipe.steps)
         started, first_step = time.monotonic(), self.step
         total: list[Tensor] = []
-        for noisy, target in self._batches(last):
-            total.append(self._train_step(noisy, target))
+        for batch in self._batches(last):
+            mine = batch.rows(self.team.share) if self.team.size > 1 else batch
+            total.append(self._train_step(mine.to(self.device)))
             self.step += 1
-            self.pixels += noisy.shape[0] * noisy.shape[2] * noisy.shape[3]
+            self.pixels += batch.noisy[:, 0].numel()
             if self.step % self.recipe.log_every == 0 or self.step == last:
                 seconds = (time.monotonic() - started) / (self.step - first_step)
                 line = {
@@ -90,18 +110,22 @@ class Trainer:
                     "eta_seconds": round(seconds * (last - self.step)),
                 }
                 total = []
-                with (self.folder / LOG).open("a", encoding="utf-8") as log:
-                    log.write(json.dumps(line) + "\n")
-                report(line)
+                if self.team.first:
+                    with (self.folder / LOG).open("a", encoding="utf-8") as log:
+                        log.write(json.dumps(line) + "\n")
+                    report(line)
             if self.step % self.recipe.checkpoint_every == 0 or self.step == last:
                 self.save()
 
-    def _train_step(self, noisy: Tensor, target: Tensor) -> Tensor:
-        output, penalty = self._forward(noisy, target)
-        loss = relative_loss(output, target, noisy)
-        loss = loss + COLOUR_WEIGHT * coarse_loss(output, target) + penalty
+    def _train_step(self, batch: Batch) -> Tensor:
+        output, penalty = self._forward(batch)
+        progress = self.step / self.recipe.steps
+        loss = picture_loss(self.recipe.loss, output, batch, progress)
+        if self.recipe.loss in ("relative", "l2"):
+            loss = loss + COLOUR_WEIGHT * coarse_loss(output, batch.target, weight=batch.weight)
         self.net.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + penalty).backward()  # type: ignore[no-untyped-call]
+        self.team.average([p.grad for p in self.net.parameters() if p.grad is not None])
         # One wild batch can throw a net back by thousands of steps: no gradient is let through
         # that is much larger than they have been, and none that is not finite.
         turn, seen = self.step % len(self.experts), self.step // len(self.experts)
@@ -109,37 +133,57 @@ class Trainer:
         limit = min(self.recipe.clip, WILD * usual) if seen else self.recipe.clip
         norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), limit))
         if math.isfinite(norm):
-            self.optimizer.step(self.recipe.rate_at(self.step))
+            rate = self.recipe.rate_at(self.step)
+            self.optimizer.step(rate)
             self.usual_norms[turn] += (min(norm, limit) - usual) / min(200, seen + 1)
+            if self.anchor:
+                self._pull(self.recipe.pull * rate / self.recipe.rate)
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             mine: list[Tensor] = list(self.average.parameters())
             current: list[Tensor] = list(self.net.parameters())
             torch._foreach_lerp_(mine, current, 1 - decay)
-        return mean_psnr(output.detach(), target)
+        return mean_psnr(output.detach(), batch.target)
 
-    def _forward(self, noisy: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _pull(self, share: float) -> None:
+        """Go a share of the way back to the weights at the start."""
+        with torch.no_grad():
+            current: list[Tensor] = list(self.net.parameters())
+            torch._foreach_lerp_(current, self.anchor, share)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The denoised batch, and what the noise levels were off by.
 
         Half of the batch is told the true level, give or take a fifth, so that the denoiser learns
         to obey; the other half goes by the estimate, and the estimator learns from the picture too.
         """
-        net = list(self.experts.values())[self.step % len(self.experts)]
+        net, noisy = self.experts[self.step % len(self.experts)], batch.noisy
         with torch.autocast(self.device.type, torch.bfloat16):
             if net.levels is None:
                 noise = net(noisy)
                 return noisy - noise.float(), noise.new_zeros(())
-            truth = true_level(noisy - target)
+            truth, sure = self._levels(batch)
             level = net.level(noisy).float()
             half = len(noisy) // 2
             generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
             jitter = (0.8 + 0.4 * torch.rand(half, 1, 1, 1, generator=generator)).to(truth.device)
-            told = torch.cat([truth[:half] * jitter, level[half:]])
-            noise = net(noisy, told)
-        return noisy - noise.float(), LEVEL_WEIGHT * level_loss(level, truth)
+            told = truth[:half] * jitter
+            if sure is not None:
+                told = torch.lerp(level[:half], told, sure[:half])
+            noise = net(noisy, torch.cat([told, level[half:]]))
+        return noisy - noise.float(), LEVEL_WEIGHT * level_loss(level, truth, sure)
 
-    def _batches(self, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Noisy and target batches up to step `last`.
+    def _levels(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The true noise levels, and how sure they are, 0..1, where some pixels do not count."""
+        truth = true_level(batch.noisy - batch.target, weight=batch.weight)
+        if batch.share is not None:
+            truth = truth * batch.share.sqrt()[:, None, None, None]
+        if batch.weight is None:
+            return truth, None
+        return truth, F.avg_pool2d(batch.weight.mean(1, keepdim=True), 4)
+
+    def _batches(self, last: int) -> Iterator[Batch]:
+        """Batches up to step `last`.
 
         Each step's batch depends on the seed and the step alone: a resumed run sees what an
         uninterrupted one would have seen. For a GPU a thread prepares them ahead; on a CPU it would
@@ -147,15 +191,15 @@ class Trainer:
         """
         if self.device.type == "cpu":
             for step in range(self.step, last):
-                yield self._batch(step)
+                yield self.source.batch(step)
             return
-        ready: queue.Queue[tuple[Tensor, Tensor] | Exception] = queue.Queue(maxsize=2)
+        ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=2)
         stop = threading.Event()
 
         def prepare() -> None:
             try:
                 for step in range(self.step, last):
-                    ready.put(self._batch(step))
+                    ready.put(self.source.batch(step))
                     if stop.is_set():
                         return
             except Exception as error:  # noqa: BLE001 - handed over to the consumer
@@ -178,27 +222,10 @@ class Trainer:
                 except queue.Empty:
                     continue
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        recipe = self.recipe
-        tail = recipe.in_tail(step)
-        rng = np.random.default_rng((recipe.seed, step))
-        patches = Patches(self.images, rng)
-        clean = patches.batch(
-            recipe.tail_batch if tail else recipe.batch,
-            recipe.tail_patch if tail else recipe.patch,
-        )
-        mix = self.mixes[step % len(self.mixes)]
-        degrade = Degradation(mix, seed=int(rng.integers(2**62)))
-        noisy, target = degrade(clean)
-        order = torch.from_numpy(rng.permutation(len(noisy)))  # kinds come in groups
-        noisy, target = noisy[order], target[order]
-        return (
-            noisy.to(self.device, memory_format=torch.channels_last),
-            target.to(self.device, memory_format=torch.channels_last),
-        )
-
     def save(self) -> None:
         """Write the checkpoint so that a kill at any moment leaves the old or the new one."""
+        if not self.team.first:
+            return
         state = {
             "recipe": asdict(self.recipe),
             "step": self.step,

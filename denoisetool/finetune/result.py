@@ -1,0 +1,120 @@
+"""The new model's folder: weights, card, recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from denoisetool import files, nets
+from denoisetool.finetune.verdict import Verdict
+from denoisetool.formats.exif import Shot
+from denoisetool.modelcard import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
+from denoisetool.nets.experts import members
+from denoisetool.registry import Entry
+from denoisetool.training.export import effective_radius
+
+
+def write(
+    folder: Path, parent: Entry, weights: Mapping[str, Tensor], *, name: str, kind: str,
+    shots: Sequence[Shot], provenance: Mapping[str, Any], pairs: int,
+) -> Path:  # fmt: skip
+    """Write the model.
+
+    Args:
+        folder: made if need be.
+        parent: the model it comes from, whose card it keeps but for what changed.
+        weights: of its net, in the parent's form.
+        name: of the new model.
+        kind: the expert that was trained, '' for the one net.
+        shots: how the photos were taken.
+        provenance: what is to be said about its making.
+        pairs: how many pairs of photos it was trained on.
+
+    Returns:
+        The folder.
+    """
+    half = {key: value.half().contiguous() for key, value in weights.items()}
+    data = save(half)
+    card = tomllib.loads((parent.folder / CARD_FILE).read_text(encoding="utf-8"))
+    net = nets.build(parent.card.net, parent.card.net_args)
+    net.load_state_dict({key: value.float() for key, value in half.items()})
+    net.eval()
+    stride = parent.card.stride
+    with torch.inference_mode():
+        radius = -(-effective_radius(members(net)[kind]) // stride) * stride
+    if kind in card.get("overlaps", {}):
+        card["overlaps"][kind] = max(radius, card["overlaps"][kind])
+    else:
+        card["overlap"] = max(radius, card.get("overlap", 0))
+    made_for = cameras(shots)
+    of = ", ".join(c["camera"] for c in made_for) or "the user's own photos"
+    card |= {
+        "name": name,
+        "title": f"{parent.name}, fine-tuned for {of}",
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+        "cameras": made_for,
+        "provenance": {"parent": parent.name, "parent_sha256": parent.card.weights_sha256}
+        | dict(provenance),
+        "training_data": [
+            *card.get("training_data", []),
+            {"name": "the user's own pairs", "licence": "the user's", "photos": 2 * pairs},
+        ],
+    }
+    card.pop("scores", None)  # they are the parent's
+    with files.errors_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / WEIGHTS_FILE).write_bytes(data)
+        (folder / CARD_FILE).write_text(tomlkit.dumps(card), encoding="utf-8")
+        if parent.recipe.is_file():
+            (folder / RECIPE_FILE).write_bytes(parent.recipe.read_bytes())
+    return folder
+
+
+def add_scores(folder: Path, verdict: Verdict) -> None:
+    """Write into the card what the held-out pairs said."""
+    path = folder / CARD_FILE
+    card = tomllib.loads(path.read_text(encoding="utf-8"))
+    card["scores"] = {
+        "pairs held out": {
+            "protocol": "against another noisy photo of the scene, through the whole chain",
+            "psnr_in": verdict.psnr_noisy,
+            "psnr_parent": verdict.psnr_start,
+            "psnr": verdict.psnr_new,
+            "gain": verdict.gain,
+            "gain_low": verdict.low,
+            "gain_high": verdict.high,
+            "synthetic": round(verdict.synthetic, 3),
+            "pairs": verdict.pairs,
+        }
+    }
+    with files.errors_told(path):
+        path.write_text(tomlkit.dumps(card), encoding="utf-8")
+
+
+def cameras(shots: Sequence[Shot]) -> list[dict[str, Any]]:
+    """Each camera with the range of its sensitivities; photos that do not tell are left out."""
+    found: dict[str, list[int]] = {}
+    for shot in shots:
+        if shot.camera is not None:
+            found.setdefault(shot.camera, []).extend([shot.iso] if shot.iso else [])
+    return [
+        {"camera": camera, **({"iso": [min(isos), max(isos)]} if isos else {})}
+        for camera, isos in sorted(found.items())
+    ]
+
+
+def name_for(shots: Sequence[Shot], folder: Path) -> str:
+    """A name for the model: its camera's, or the folder's."""
+    made_for = cameras(shots)
+    text = made_for[0]["camera"] if len(made_for) == 1 else folder.resolve().name
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48]
+    return slug or "own"

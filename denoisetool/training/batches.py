@@ -1,0 +1,96 @@
+"""What the loop trains on: noisy patches, what they should become, and what is known about both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from denoisetool.training.args import Recipe
+from denoisetool.training.data import Image, Patches
+from denoisetool.training.degrade import Degradation
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Patches of one step, float32 (N, C, H, W); nominally in [0, 1], but not clipped.
+
+    Attributes:
+        noisy: what the net sees.
+        target: the clean patch, or another noisy one of the same scene (Noise2Noise, Lehtinen et
+            al. 2018).
+        share: (N,) what share of the mean square of noisy - target is noise of `noisy`: 1 for a
+            clean target, 1/2 for another shot; None for clean targets throughout.
+        weight: (N, 1 or C, H, W) 0..1, how much each pixel of the target counts; None for all.
+    """
+
+    noisy: Tensor
+    target: Tensor
+    share: Tensor | None = None
+    weight: Tensor | None = None
+
+    def rows(self, part: slice | Tensor) -> Batch:
+        """Some of its patches: a slice, or an order of them."""
+        return Batch(*(None if t is None else t[part] for t in self.tensors()))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device, channels last in memory."""
+        return Batch(*(
+            None if t is None
+            else t.to(device, memory_format=torch.channels_last) if t.ndim == 4
+            else t.to(device)
+            for t in self.tensors()
+        ))  # type: ignore[arg-type]  # fmt: skip
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All four, in the order of the fields."""
+        return self.noisy, self.target, self.share, self.weight
+
+
+class Source(Protocol):
+    """Where batches come from. A step's batch depends on the step alone, also after a restart.
+
+    Attributes:
+        turns: names of the nets that are trained in turn, step by step; ('',) for one net.
+    """
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """See above."""
+        ...
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, on the CPU."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """Clean photos, and noise from the recipe's mixes; for experts in turn, step by step.
+
+    Attributes:
+        recipe: sizes, seed and mix.
+        images: uint8 (H, W, 3) photos.
+    """
+
+    recipe: Recipe
+    images: list[Image]
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """The experts of the recipe's mix."""
+        return self.recipe.experts
+
+    def batch(self, step: int) -> Batch:
+        """Drawn with the recipe's seed and the step."""
+        count, side = self.recipe.shape_at(step)
+        rng = np.random.default_rng((self.recipe.seed, step))
+        clean = Patches(self.images, rng).batch(count, side)
+        mix: dict[str, Any] = self.recipe.mix_for(self.turns[step % len(self.turns)])
+        degrade = Degradation(mix, seed=int(rng.integers(2**62)))
+        noisy, target = degrade(clean)
+        order = torch.from_numpy(rng.permutation(len(noisy)))  # kinds come in groups
+        return Batch(noisy, target).rows(order)
