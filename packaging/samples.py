@@ -65,6 +65,6 @@ def write_pairs(folder: Path) -> None:
         place = folder / f"scene{scene}"
         place.mkdir(parents=True)
         for shot in range(2):
-            exact = np.roll(picture(2 * scene + shot, height=192, width=256), 40 * scene, 1)
+            exact = np.roll(picture(2 * scene + shot, height=320, width=384), 40 * scene, 1)
             pixels = np.rint(exact * 255).astype(np.uint8)
             Image.fromarray(pixels).save(place / f"shot{shot}.jpg", quality=97)
