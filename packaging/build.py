@@ -186,9 +186,13 @@ def pack(folder: Path, target: Path) -> Path:
     started = time.monotonic()
     if sys.platform == "linux":
         archive = target / f"{archive_name()}.tar.xz"
-        # Large enough a dictionary to find the second of two similar program.
-        with tarfile.open(archive, "w:xz", preset=9) as tar:
-            tar.add(folder, folder.name, filter=_anonymous)
+        with archive.open("wb") as out, _xz(out) as packer:
+            with tarfile.open(fileobj=packer.stdin, mode="w|") as tar:
+                tar.add(folder, folder.name, filter=_anonymous)
+            assert packer.stdin is not None
+            packer.stdin.close()
+        if packer.returncode:
+            raise SystemExit(f"xz ended with code {packer.returncode}")
     elif sys.platform == "darwin":  # keeps links and permissions
         archive = target / f"{archive_name()}.zip"
         command = ["ditto", "-c", "-k", "--keepParent", str(folder), str(archive)]
