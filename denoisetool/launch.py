@@ -27,12 +27,10 @@ from denoisetool.errors import DenoiseError, UsageError
 def console() -> NoReturn:
     """Run the console program and exit."""
     _settle_in()
-    words = program.window()
-    has_window = words != program.command()  # a bundle may have been made without it
-    if len(sys.argv) == 1 and has_window and started_by_click():
+    if len(sys.argv) == 1 and program.has_window() and started_by_click():
         _leave_console()
         if program.is_bundle():
-            _become(words)
+            _become(program.window())
         sys.exit(open_window([]))
     _command_line()
 

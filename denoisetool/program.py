@@ -35,6 +35,11 @@ def window() -> list[str]:
     return [str(silent if silent.is_file() else sys.executable), "-m", "denoisetool.launch"]
 
 
+def has_window() -> bool:
+    """Whether there is a window to start; a bundle may have been made without it."""
+    return window() != command()
+
+
 def _beside(name: str) -> str:
     """A program of this bundle; the running one where the bundle was made without it."""
     own = Path(sys.executable)

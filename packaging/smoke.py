@@ -317,6 +317,8 @@ def window_hands_over(bundle: Bundle) -> str:
 
 def desktop(bundle: Bundle) -> str:
     """The desktop entry starts the bundle's window, and goes again without a trace."""
+    if not bundle.window.exists():
+        raise Missing(f"there is no {bundle.window.name}")
     home = bundle.work / "desktop-home"
     more = {"HOME": str(home), "XDG_DATA_HOME": str(home / "share"), "APPDATA": str(home)}
     home.mkdir()

@@ -292,3 +292,15 @@ def test_the_command(user: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_
     assert cli("desktop", "remove").err.count("removed ") == 2
     assert "nothing is installed" in cli("desktop", "remove").err
     assert sys.executable in program.window()[0]
+
+
+def test_a_bundle_without_the_window_has_nothing_to_install(
+    user: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / program.CONSOLE))
+    monkeypatch.setattr(desktop.describe, "__defaults__", ("linux",))
+    ran = cli("desktop", "install")
+    assert ran.code == 2
+    assert "without the window" in ran.err
+    assert files(user) == []

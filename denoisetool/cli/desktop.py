@@ -9,6 +9,7 @@ import typer
 from denoisetool import events, program
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
+from denoisetool.errors import UsageError
 
 if TYPE_CHECKING:
     from denoisetool.desktop import Entry
@@ -37,6 +38,8 @@ def install() -> None:
     from denoisetool import desktop
 
     entry = _entry()
+    if not program.has_window():
+        raise UsageError("this bundle was made without the window, which a desktop entry opens")
     for path in desktop.install(entry):
         print_error(f"wrote {path}")
     print_error(f"{entry.what}; `denoisetool desktop remove` takes it away")
