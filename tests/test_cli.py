@@ -644,4 +644,5 @@ def test_the_default_command_has_no_name() -> None:
         "gui",
         "models",
         "config",
+        "desktop",
     ]

@@ -13,6 +13,7 @@ from denoisetool.cli import (
     compare,
     config,
     denoise,
+    desktop,
     doctor,
     evaluate,
     finetune,
@@ -109,6 +110,7 @@ app.command(DEFAULT, hidden=True)(denoise.denoise)
 app.command(cls=watch.WatchCommand)(watch.watch)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(desktop.app, name="desktop")
 app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from denoisetool import program
 from denoisetool.cli import options
 from denoisetool.errors import NoInputError, UsageError
-from denoisetool.program import command, give_way
 from denoisetool.settings import Settings
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def watch(
     if print_only:
         raise UsageError("--print goes with --install-service or --uninstall-service")
     if settings.low_priority:
-        give_way()
+        program.give_way()
     from denoisetool import formats
     from denoisetool.batch import format_for
     from denoisetool.watch import Options
@@ -263,7 +263,7 @@ def _service(roots: list[Path], console: Console, *, install: bool, print_only: 
 
     leave = {"--install-service", "--uninstall-service", "--print"}
     words = [word for word in sys.argv[1:] if word not in leave]
-    found = service.describe(roots[0], [*command(), *words])
+    found = service.describe(roots[0], [*program.command(), *words])
     if print_only:
         print_line(f"# {found.path}")
         for line in found.text.splitlines():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QLibraryInfo, QLocale, QTranslator
+from PySide6.QtCore import QEvent, QLibraryInfo, QLocale, QObject, QTranslator
+from PySide6.QtGui import QFileOpenEvent, QIcon
 from PySide6.QtWidgets import QApplication
 
+from denoisetool.gui import check
 from denoisetool.gui.window import Window
 
+ICON = Path(__file__).parents[1] / "icon.png"
 TRANSLATIONS = Path(__file__).parent / "translations"
 """Where translations lie: `denoisetool_de.qm` and so on."""
 
@@ -24,6 +28,7 @@ def application() -> QApplication:
     app = QApplication(sys.argv[:1])
     app.setApplicationName("denoisetool")
     app.setDesktopFileName("denoisetool")
+    app.setWindowIcon(QIcon(str(ICON)))
     if sys.platform not in ("win32", "darwin"):
         app.setStyle("Fusion")  # follows the light or dark scheme everywhere, as the others do
     places = (
@@ -42,5 +47,24 @@ def run(photos: Sequence[str] = ()) -> int:
     app = application()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the terminal it was started from
     window = Window(photos)
+    opener = _Opener(window)
+    app.installEventFilter(opener)
     window.show()
+    if check.VARIABLE in os.environ:
+        check.Check(window)
     return app.exec()
+
+
+class _Opener(QObject):
+    """Opens what macOS hands to a running application: photos dropped onto its icon."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        self._window = window
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take files; all else goes its way."""
+        if isinstance(event, QFileOpenEvent) and event.file():
+            self._window.open([Path(event.file())])
+            return True
+        return super().eventFilter(watched, event)

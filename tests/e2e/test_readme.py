@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = {"models", "config", "doctor", "compare", "evaluate", "train", "watch", "gui"}
+COMMANDS = {
+    "models", "config", "compare", "desktop", "doctor", "evaluate", "finetune", "gui", "train",
+    "watch",
+}  # fmt: skip
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -50,7 +53,7 @@ def test_every_command_and_option_the_readme_names_exists() -> None:
     for line in lines:
         words = shlex.split(line.split(">")[0])[1:]
         command = words[0] if words[0] in COMMANDS else ""
-        path = [w for w in words[:2] if command in {"models", "config"}] or (
+        path = [w for w in words[:2] if command in {"models", "config", "desktop"}] or (
             [command] if command else []
         )
         shown = subprocess.run(
