@@ -1,6 +1,10 @@
 """The whole of it, with a tiny model that its pairs can teach something within seconds."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -212,26 +216,41 @@ def test_views_come_back_as_they_were_saved(start: Entry, tmp_path: Path) -> Non
     np.testing.assert_array_equal(counts, collected.train[0].counts)
 
 
-def test_two_processes_train_as_one(start: Entry, tmp_path: Path) -> None:
-    # Two threads stand for the processes: what is averaged is what counts, not what carries it.
-    folder = _pairs(tmp_path / "pairs", scenes=2)
-    wishes = _wishes(folder, start, steps=4)
+def test_batches_are_the_same_each_time_and_can_be_shared(start: Entry, tmp_path: Path) -> None:
+    wishes = _wishes(_pairs(tmp_path / "pairs", scenes=2), start, steps=2)
     plan = module.begin(wishes, Told().listener)
-    assert plan.steps == 4
     recipe = tune.recipe_for(
         args.load(start.recipe), start.card.net, start.card.net_args, plan.kind, name="x",
-        seed=0, steps=4, loss="relative",
+        seed=0, steps=2, loss="relative",
     )  # fmt: skip
     views = dataset.load(wishes.workplace, "train")
     source = tune.Pairs(recipe, views, dataset.load_images(wishes.workplace, "images"))
-    whole = source.batch(1)
-    halves = [whole.rows(slice(rank, None, 2)) for rank in (0, 1)]
-    assert sum(len(half.noisy) for half in halves) == len(whole.noisy)
-    assert not torch.equal(halves[0].noisy, halves[1].noisy)
-    again = source.batch(1)
-    torch.testing.assert_close(whole.noisy, again.noisy)
+    whole, again, other = source.batch(1), source.batch(1), source.batch(2)
+    torch.testing.assert_close(whole.noisy, again.noisy, rtol=0, atol=0)
+    assert not torch.equal(whole.noisy, other.noisy)
+    assert whole.share is not None
+    assert whole.weight is not None
+    assert sorted(set(whole.share.tolist())) == [0.5, 1.0]  # pairs, and clean ones
+    parts = [whole.rows(slice(rank, None, 2)) for rank in (0, 1)]
+    assert sum(len(part.noisy) for part in parts) == len(whole.noisy)
     weights, _ = train(wishes, Plan.load(wishes.workplace), Team(), Told().listener)
     assert set(weights) == set(load_file(start.weights))
+
+
+def test_two_processes_train_one_model(start: Entry, tmp_path: Path) -> None:
+    folder = _pairs(tmp_path / "pairs", scenes=2)
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+             "-m", "denoisetool", "finetune", str(folder), "--from", "tiny", "--steps", "4",
+             "--device", "cpu", "--force", "--name", "duo", "--json"]  # fmt: skip
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    told = [e["event"] for e in events]
+    assert (told.count("pairs"), told.count("finetuned")) == (1, 1)
+    assert [e["step"] for e in events if e["event"] == "finetuning"] == [1, 2, 3, 4]
+    name = events[-1]["name"]
+    assert Registry().find(name).card.provenance["steps"] == 4
 
 
 def test_a_better_model_is_installed_and_found_by_its_camera(

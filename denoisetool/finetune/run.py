@@ -202,7 +202,7 @@ def train(wishes: Wishes, plan: Plan, team: Team, listener: Listener) -> tuple[A
     start = load_net(entry.card, entry.weights).state_dict()
     parent = args.load(entry.recipe) if entry.recipe.is_file() else None
     views, images = dataset.load(folder, "train"), dataset.load_images(folder, "images")
-    device = _choice_device(wishes.device)
+    device = team.device(_choice_device(wishes.device))
 
     def recipe(steps: int) -> args.Recipe:
         return tune.recipe_for(

@@ -58,6 +58,12 @@ class Team:
     def _device(self) -> str:
         return "cuda" if dist.get_backend() == "nccl" else "cpu"
 
+    def device(self, name: str) -> str:
+        """This process's own one of the devices that `name` stands for."""
+        if self.size == 1 or not name.startswith("cuda"):
+            return name
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
     def wait(self) -> None:
         """Go on when all are here."""
         if self.size > 1:

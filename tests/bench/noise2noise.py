@@ -31,7 +31,7 @@ def recipe(kind: str, targets: str, steps: int) -> Recipe:
     loss = LOSSES.get(kind, "l2") if targets == "noisy" else "l2"
     return Recipe(
         name=f"{kind}-{targets}", title="Noise2Noise", net="unet", net_args=NET, seed=7,
-        steps=steps, batch=16, patch=64, tail=0.0, rate=2e-3, warmup=100, decay=0.6, ema=0.99,
+        steps=steps, batch=16, patch=64, tail=0.0, rate=3e-3, warmup=100, decay=0.6, ema=0.99,
         loss=loss, corruption=kind, targets=targets, checkpoint_every=10**9, log_every=steps,
     )  # fmt: skip
 
