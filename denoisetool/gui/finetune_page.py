@@ -93,8 +93,8 @@ class FinetunePage(QWidget):
         column.addWidget(heading(tr("Teach the model your camera")))
         column.addWidget(quiet(QLabel(tr(
             "Two or more photos of the same scene, right after each other, teach it the noise of"
-            " your camera. Some pairs are held back: a model that is no better on them than the one it"
-            " began with is never installed."
+            " your camera. Some pairs are held back: a model that is no better on them than the one"
+            " it began with is never installed."
         ))))  # fmt: skip
         column.addWidget(self.folder)
         column.addLayout(row)
