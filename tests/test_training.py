@@ -10,6 +10,7 @@ from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
 from denoisetool.training import args, degrade, export, losses
 from denoisetool.training.batches import Batch, Synthetic
+from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
 from denoisetool.training.degrade import KINDS, Degradation, statistics
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
@@ -322,3 +323,50 @@ def test_photos_are_loaded_and_bad_ones_reported(tmp_path: Path) -> None:
     assert "cut.jpg" in told[0]
     with pytest.raises(NoInputError):
         load_photos(tmp_path, 100_000)
+
+
+@pytest.mark.parametrize("kind", args.CORRUPTIONS)
+def test_corruptions_leave_what_their_loss_looks_for(kind: str) -> None:
+    # The mean (or median, or mode) over many corrupted versions of one patch is the clean patch.
+    clean = _scenes(1, 16)
+    rng = np.random.default_rng(0)
+    noisy, known = corrupt(kind, clean.expand(256, 3, 16, 16), rng)
+    assert noisy.shape == (256, 3, 16, 16)
+    if known is not None:
+        assert known.shape == (256, 1, 16, 16)
+        found = (noisy * known).sum(0) / known.sum(0)
+        assert 0.4 < float(known.mean()) < 0.6
+    elif kind in ("text", "impulse"):
+        found = noisy.median(0).values
+    else:
+        found = noisy.mean(0)
+    error = (found - clean[0]).abs().mean()
+    assert error < 0.012
+    assert (noisy - clean).abs().mean() > 3 * error
+    with pytest.raises(ValueError, match="must be one of"):
+        corrupt("rain", clean, rng)
+
+
+def test_noisy_targets_have_the_inputs_of_clean_ones(recipe_path: Path) -> None:
+    text = RECIPE.replace("[mix]\ncamera = 0.5\ngaussian = 0.5\n", 'corruption = "bernoulli"\n')
+    recipe_path.write_text(text)
+    clean = Corrupted(args.load(recipe_path), _images()).batch(3)
+    recipe_path.write_text(text + 'targets = "noisy"\nloss = "l2"\n')
+    noisy = Corrupted(args.load(recipe_path), _images()).batch(3)
+    torch.testing.assert_close(clean.noisy, noisy.noisy)
+    assert clean.weight is None
+    assert noisy.weight is not None
+    assert not torch.equal(noisy.target, noisy.noisy)
+    kept = noisy.weight.expand_as(noisy.target) > 0
+    torch.testing.assert_close(noisy.target[kept], clean.target[kept])
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [('loss = "l3"', "loss must be one of"), ('corruption = "rain"', "corruption must be one of"),
+     ('targets = "none"', "targets must be one of")],
+)  # fmt: skip
+def test_unknown_words_in_a_recipe_are_told(recipe_path: Path, line: str, told: str) -> None:
+    recipe_path.write_text(line + "\n" + RECIPE)
+    with pytest.raises(UsageError, match=told):
+        args.load(recipe_path)

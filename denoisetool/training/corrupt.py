@@ -74,7 +74,7 @@ def _with_text(patch: Tensor, rng: np.random.Generator) -> Tensor:
         colour = tuple(int(v) for v in rng.integers(0, 256, 3))
         draw.text(place, word, fill=colour, font=font)
         on_mask.text(place, word, fill=1, font=font)
-    return torch.from_numpy(np.asarray(image)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 @dataclass(frozen=True, slots=True)
