@@ -367,6 +367,48 @@ def test_what_a_killed_process_left_is_put_right(registry: Registry, tmp_path: P
     assert leftovers(registry) == []
 
 
+def test_what_a_users_model_replaced_can_be_brought_back(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="no earlier version of 'own'"):
+        registry.rollback("own")
+    entries = []
+    for seed in (1, 2, 3):
+        source = folder(tmp_path / str(seed), "own", seed)
+        entries.append(registry.install(source, user=True, replace=True))
+    shas = [entry.card.weights_sha256 for entry in entries]
+    assert len(set(shas)) == 3
+    assert registry.find("own").card.weights_sha256 == shas[2]
+    assert registry.rollback("own").card.weights_sha256 == shas[1]
+    assert registry.rollback("own").card.weights_sha256 == shas[2]
+    registry.remove("own")
+    assert registry.rollback("own").card.weights_sha256 == shas[1]
+    registry.verify(registry.find("own"))
+    assert leftovers(registry) == []
+
+
+def test_a_pack_made_here_is_taken_elsewhere(registry: Registry, tmp_path: Path) -> None:
+    source = folder(tmp_path / "source", "own", 4)
+    (source / "report.html").write_text("the user's photos")
+    entry = registry.install(source, user=True)
+    assert (entry.folder / "report.html").exists()
+    packs = []
+    for _ in range(2):
+        out = io.BytesIO()
+        registry.export("own", out)
+        packs.append(out.getvalue())
+    assert packs[0] == packs[1]
+    pack = tmp_path / "own.zip"
+    pack.write_bytes(packs[0])
+    other = Registry(Places(tmp_path / "d", tmp_path / "c"))
+    taken = other.install(pack)
+    other.verify(taken)
+    assert taken.card == entry.card
+    assert not (taken.folder / "report.html").exists()
+    with pytest.raises(ModelError, match="no model 'none'"):
+        registry.export("none", io.BytesIO())
+
+
 def test_bundled_and_unknown_models_are_not_removed(registry: Registry) -> None:
     with pytest.raises(UsageError, match="came with the program"):
         registry.remove("fast")
