@@ -13,8 +13,9 @@ import numpy.typing as npt
 from denoisetool import color, metrics, noise, tiling
 from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
+from denoisetool.formats.exif import shot
 from denoisetool.lanes import Lanes
-from denoisetool.modelcard import ModelCard
+from denoisetool.modelcard import OWN, ModelCard
 from denoisetool.photo import Half, Photo, Pixels
 
 Float = npt.NDArray[np.float32]
@@ -64,7 +65,7 @@ class Report:
         noise: rms of the noise that was found, in levels of 255.
         clean: whether there was next to none, so that the photo was left as it is.
         model: name of the model, where it is not the run's own.
-        kind: the kind of that noise, `camera` or `white`; None when the model does not ask.
+        kind: the kind of that noise, `camera`, `white` or `own`; None when the model does not ask.
         shift_mean: CIEDE2000 between the 16 x 16-boxed pictures before and after, mean.
         shift_p95: the same, 95th percentile.
         changed: whether any sample changed.
@@ -94,6 +95,7 @@ class Denoiser:
         tile: tile side in pixels, None for what the free memory suggests.
         fallback: makes an engine for a photo that the first one has no memory for.
         second: that engine, once it was needed.
+        own: whether all photos are of the camera that the model was fine-tuned for.
     """
 
     engine: NoiseEstimator
@@ -104,6 +106,7 @@ class Denoiser:
     tile: int | None = None
     fallback: Callable[[], NoiseEstimator] | None = None
     second: NoiseEstimator | None = None
+    own: bool = False
 
     def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
         """Take the noise out of `photo`, in place (its pixels; alpha is never touched).
@@ -215,20 +218,27 @@ class Denoiser:
         return total
 
     def kind(self, photo: Photo, engine: NoiseEstimator | None = None) -> str | None:
-        """The kind of noise, from what the experts find in windows all over the photo."""
+        """The kind of noise: that of the camera, if the model was made for it.
+
+        Else it is what the other experts find in windows all over the photo that decides.
+        """
         engine = engine or self.engine
         if not engine.kinds:
             return None
+        if OWN in engine.kinds:
+            how = shot(photo.metadata.exif)
+            if self.own or engine.card.made_for(how.camera, how.iso):
+                return OWN
         card = engine.card
         count = min(WINDOWS, 2 + int(4 * photo.megapixels))  # a small photo must not pay for more
         chosen = tiling.samples(photo.height, photo.width, WINDOW, count, card.stride)
         windows = [
             self._window(photo.pixels, tile, photo.peak, card) for tile in dict.fromkeys(chosen)
         ]
-        power = {kind: np.zeros(len(windows)) for kind in engine.kinds}
+        power = {kind: np.zeros(len(windows)) for kind in engine.kinds if kind != OWN}
 
         def measure(index: int) -> None:
-            for kind in engine.kinds:
+            for kind in power:
                 found = engine.noise([windows[index]], kind)[0].astype(np.float32)
                 power[kind][index] = np.square(found).mean()
 

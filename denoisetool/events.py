@@ -81,7 +81,7 @@ class Outcome:
         megapixels: its size.
         seconds: time of decode, denoise and encode, summed.
         noise: estimated noise that was removed at strength 1, rms in levels of 255.
-        noise_kind: `camera` or `white`; None when the model does not tell them apart.
+        noise_kind: `camera`, `white` or `own`; None when the model does not tell them apart.
         model: name of a model fine-tuned for its camera, if one was used.
         clean: True when there was next to no noise and the photo was left as it is.
         shift: CIEDE2000 between the coarse pictures before and after, mean and p95.

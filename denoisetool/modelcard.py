@@ -13,6 +13,8 @@ CARD_FILE = "model.toml"
 WEIGHTS_FILE = "weights.safetensors"
 RECIPE_FILE = "recipe.toml"
 CARD_VERSION = 1
+OWN = "own"
+"""The kind of noise of the cameras that a model was fine-tuned for, and its expert's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,11 @@ class ModelCard:
         return self.overlaps.get(kind or "", self.overlap)
 
     def made_for(self, camera: str | None, iso: int | None) -> bool:
-        """Whether it was fine-tuned for this camera at about this ISO, within a stop."""
-        return any(
+        """Whether it was fine-tuned for this camera at about this ISO, within a stop.
+
+        One whose pairs did not tell their camera is made for all.
+        """
+        return not self.cameras or any(
             table.get("camera") == camera and _within(table.get("iso"), iso)
             for table in self.cameras
         )

@@ -94,7 +94,7 @@ class Shown:
         pixels: (H, W, C) in the photo's own depth.
         exact: whether a full run gives the same, up to the last rounding.
         noise: rms of the noise found, in levels of 255; of the photo if exact, else of the part.
-        kind: of that noise, `camera` or `white`; None when the model does not ask.
+        kind: of that noise, `camera`, `white` or `own`; None when the model does not ask.
         clean: whether the photo is left alone, since it has next to no noise.
     """
 

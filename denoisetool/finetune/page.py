@@ -91,6 +91,7 @@ def _cards(done: Done, wishes: Wishes) -> Iterator[str]:
     views = dataset.load(wishes.workplace, "held")
     start = denoiser_of(wishes.start, wishes.device)
     new = Denoiser(Engine(load(done.folder), done.folder, wishes.device))
+    start.own = new.own = True
     for index in range(min(MOST, len(views))):
         noisy, _, _ = views.one(index)
         before, after = denoised(noisy, start), denoised(noisy, new)

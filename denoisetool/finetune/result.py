@@ -6,6 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,42 @@ from safetensors.torch import save
 from torch import Tensor
 
 from denoisetool import files, nets
-from denoisetool.finetune.verdict import Verdict
+from denoisetool.denoiser import Denoiser
+from denoisetool.engine import load_net
+from denoisetool.finetune.align import Float
+from denoisetool.finetune.verdict import Verdict, seam
 from denoisetool.formats.exif import Shot
-from denoisetool.modelcard import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
+from denoisetool.modelcard import CARD_FILE, OWN, RECIPE_FILE, WEIGHTS_FILE
 from denoisetool.nets.experts import members
 from denoisetool.registry import Entry
 from denoisetool.training.export import effective_radius
 
+OVERLAPS = (16, 24, 32, 40, 48, 64, 80, 96, 128)
+"""Overlaps of tiles that are tried, in pixels."""
+UNSEEN = 0.9 / 255
+"""Largest difference at the edge of a tile, a little under the level that may be seen."""
+
+
+def start_of(entry: Entry, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A model as fine-tuning begins with it: the arguments of its net, and its weights.
+
+    A net of experts gets one more, for the camera, that begins as a copy of the one for `kind`.
+    """
+    weights = load_net(entry.card, entry.weights).state_dict()
+    if not kind:
+        return entry.card.net_args, weights
+    if not any(key.startswith(f"{OWN}.") for key in weights):
+        copied = {
+            OWN + key.removeprefix(kind): value.clone()
+            for key, value in weights.items()
+            if key.startswith(f"{kind}.")
+        }
+        weights = {**weights, **copied}
+    return entry.card.net_args | {"own": True}, weights
+
 
 def write(
-    folder: Path, parent: Entry, weights: Mapping[str, Tensor], *, name: str, kind: str,
+    folder: Path, parent: Entry, weights: Mapping[str, Tensor], *, name: str, expert: str,
     shots: Sequence[Shot], provenance: Mapping[str, Any], pairs: int,
 ) -> Path:  # fmt: skip
     """Write the model.
@@ -34,7 +61,7 @@ def write(
         parent: the model it comes from, whose card it keeps but for what changed.
         weights: of its net, in the parent's form.
         name: of the new model.
-        kind: the expert that was trained, '' for the one net.
+        expert: the one that was trained, '' for the one net.
         shots: how the photos were taken.
         provenance: what is to be said about its making.
         pairs: how many pairs of photos it was trained on.
@@ -45,21 +72,21 @@ def write(
     half = {key: value.half().contiguous() for key, value in weights.items()}
     data = save(half)
     card = tomllib.loads((parent.folder / CARD_FILE).read_text(encoding="utf-8"))
-    net = nets.build(parent.card.net, parent.card.net_args)
+    net_args = parent.card.net_args | ({"own": True} if expert else {})
+    net = nets.build(parent.card.net, net_args)
     net.load_state_dict({key: value.float() for key, value in half.items()})
     net.eval()
     stride = parent.card.stride
     with torch.inference_mode():
-        radius = -(-effective_radius(members(net)[kind]) // stride) * stride
-    if kind in card.get("overlaps", {}):
-        card["overlaps"][kind] = max(radius, card["overlaps"][kind])
-    else:
-        card["overlap"] = max(radius, card.get("overlap", 0))
+        radius = -(-effective_radius(members(net)[expert]) // stride) * stride
+    _set_overlap(card, expert, max(radius, card.get("overlap", 0)))
     made_for = cameras(shots)
     of = ", ".join(c["camera"] for c in made_for) or "the user's own photos"
     card |= {
         "name": name,
         "title": f"{parent.name}, fine-tuned for {of}",
+        "net_args": net_args,
+        "parameters": sum(p.numel() for p in net.parameters()),
         "weights_sha256": hashlib.sha256(data).hexdigest(),
         "cameras": made_for,
         "provenance": {"parent": parent.name, "parent_sha256": parent.card.weights_sha256}
@@ -77,6 +104,37 @@ def write(
         if parent.recipe.is_file():
             (folder / RECIPE_FILE).write_bytes(parent.recipe.read_bytes())
     return folder
+
+
+def widen(folder: Path, denoiser: Denoiser, noisy: Float) -> None:
+    """Let tiles overlap as much as they must not to show, in the card and in the engine's copy.
+
+    Args:
+        folder: of the model.
+        denoiser: the model in float32.
+        noisy: a picture of the camera, (H, W, 3) in [0, 1].
+    """
+    path = folder / CARD_FILE
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    engine = denoiser.engine
+    kind = OWN if OWN in engine.kinds else ""
+    for overlap in OVERLAPS:
+        if overlap < engine.card.overlap_for(kind):
+            continue
+        _set_overlap(data, kind, overlap)
+        overlaps = data.get("overlaps", {})
+        engine.card = replace(engine.card, overlap=data["overlap"], overlaps=overlaps)
+        if seam(noisy, denoiser) <= UNSEEN:
+            break
+    with files.errors_told(path):
+        path.write_text(tomlkit.dumps(data), encoding="utf-8")
+
+
+def _set_overlap(card: dict[str, Any], expert: str, overlap: int) -> None:
+    if expert:
+        card.setdefault("overlaps", {})[expert] = overlap
+    else:
+        card["overlap"] = overlap
 
 
 def add_scores(folder: Path, verdict: Verdict) -> None:

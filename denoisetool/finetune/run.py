@@ -12,12 +12,13 @@ from typing import Any
 
 from denoisetool import files, settings
 from denoisetool.denoiser import Denoiser, Report
-from denoisetool.engine import Engine, check_model, load_net, pick_device
+from denoisetool.engine import Engine, check_model, pick_device
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.finetune import collect, corruption, dataset, pairs, result, tune
 from denoisetool.finetune.source import Pairs
 from denoisetool.finetune.verdict import Verdict, compare
 from denoisetool.formats.exif import Shot
+from denoisetool.modelcard import OWN
 from denoisetool.modelcard import load as load_card
 from denoisetool.photo import Photo
 from denoisetool.registry import Entry, Registry, check_name
@@ -74,11 +75,21 @@ class Wishes:
 
 @dataclass(slots=True)
 class Plan:
-    """What a run is to do, kept in its folder so that it can go on after a kill."""
+    """What a run is to do, kept in its folder so that it can go on after a kill.
+
+    Attributes:
+        start: folder of the model to begin with. name: of the new one.
+        kind: the kind of noise that the start model sees in the photos.
+        expert: the one that is trained: `OWN` in a net of experts, '' for the one net.
+        loss, seed, steps: of the training; 0 steps before they are known.
+        supervised: whether the targets are clean. pairs: how many there are.
+        shots: how the photos were taken.
+    """
 
     start: str
     name: str
     kind: str
+    expert: str
     loss: str
     seed: int
     steps: int
@@ -93,6 +104,14 @@ class Plan:
             shot["taken"] = None
         with files.errors_told(folder):
             (folder / PLAN).write_text(json.dumps(data), encoding="utf-8")
+
+    @property
+    def other(self) -> str:
+        """The expert for photos that are not of these cameras, which must not get worse.
+
+        The one they had before; but where the pairs do not tell their camera, the new one.
+        """
+        return self.kind if result.cameras(self.shots) else self.expert
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
@@ -186,11 +205,17 @@ def begin(wishes: Wishes, listener: Listener) -> Plan:
         loss = corruption.choose(dataset.load(folder, "train"))
         listener.say(f"loss: {loss}, by the differences of the pairs")
     plan = Plan(
-        start=str(wishes.start.folder), name=wishes.name or result.name_for(
-            collected.shots, wishes.folder), kind=collected.kind, loss=loss, seed=wishes.seed,
-        steps=wishes.steps or 0, supervised=found.supervised,
-        pairs=len([line for line in collected.lines if line.taken]), shots=collected.shots,
-    )  # fmt: skip
+        start=str(wishes.start.folder),
+        name=wishes.name or result.name_for(collected.shots, wishes.folder),
+        kind="camera" if collected.kind == OWN else collected.kind,
+        expert=OWN if collected.kind else "",
+        loss=loss,
+        seed=wishes.seed,
+        steps=wishes.steps or 0,
+        supervised=found.supervised,
+        pairs=len([line for line in collected.lines if line.taken]),
+        shots=collected.shots,
+    )
     _check_place(plan.name)
     plan.save(folder)
     return plan
@@ -199,20 +224,20 @@ def begin(wishes: Wishes, listener: Listener) -> Plan:
 def train(wishes: Wishes, plan: Plan, team: Team, listener: Listener) -> tuple[Any, tune.Curve]:
     """Train, or go on with it; the new weights, and how it went."""
     folder, entry = wishes.workplace, wishes.start
-    start = load_net(entry.card, entry.weights).state_dict()
+    net_args, start = result.start_of(entry, plan.kind)
     parent = args.load(entry.recipe) if entry.recipe.is_file() else None
     views, images = dataset.load(folder, "train"), dataset.load_images(folder, "images")
     device = team.device(_choice_device(wishes.device))
 
     def recipe(steps: int) -> args.Recipe:
         return tune.recipe_for(
-            parent, entry.card.net, entry.card.net_args, plan.kind, name=plan.name,
+            parent, entry.card.net, net_args, plan.kind, name=plan.name,
             seed=plan.seed, steps=steps, loss="relative" if plan.loss == "l2" else plan.loss,
         )  # fmt: skip
 
     def trainer(place: Path, steps: int) -> Trainer:
         made = recipe(steps)
-        source = Pairs(made, views, images, plan.supervised, plan.kind)
+        source = Pairs(made, views, images, plan.supervised, plan.expert)
         return Trainer(made, source, place, device, start)
 
     if not plan.steps:
@@ -224,7 +249,7 @@ def train(wishes: Wishes, plan: Plan, team: Team, listener: Listener) -> tuple[A
     if work.step:
         listener.say(f"going on at step {work.step} of {plan.steps}")
     check = dataset.load(folder, "check")
-    judge = tune.Judge(work.recipe, plan.kind, check, images, start, device)
+    judge = tune.Judge(work.recipe, plan.expert, plan.other, check, images, start, device)
 
     def told(step: int, gain: float, seconds: float) -> None:
         listener.step(step, plan.steps, gain, seconds)
@@ -238,10 +263,10 @@ def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve, seconds:
     provenance = {
         "seed": plan.seed, "steps": curve.points[-1][0] if curve.points else 0,
         "loss": plan.loss, "pairs": plan.pairs, "share": curve.share,
-        "minutes": round(seconds / 60, 1), "kind": plan.kind or "all",
+        "minutes": round(seconds / 60, 1),
     }  # fmt: skip
     made = result.write(
-        folder / "model", entry, weights, name=plan.name, kind=plan.kind, shots=plan.shots,
+        folder / "model", entry, weights, name=plan.name, expert=plan.expert, shots=plan.shots,
         provenance=provenance, pairs=plan.pairs,
     )  # fmt: skip
     verdict = judge(wishes, plan, made, weights)
@@ -254,22 +279,25 @@ def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve, seconds:
 def judge(wishes: Wishes, plan: Plan, made: Path, weights: Any) -> Verdict:
     """Compare the start model and the new one on what was held out."""
     folder, entry = wishes.workplace, wishes.start
-    start = load_net(entry.card, entry.weights).state_dict()
+    net_args, start = result.start_of(entry, plan.kind)
     parent = args.load(entry.recipe) if entry.recipe.is_file() else None
     recipe = tune.recipe_for(
-        parent, entry.card.net, entry.card.net_args, plan.kind, name=plan.name, seed=plan.seed,
+        parent, entry.card.net, net_args, plan.kind, name=plan.name, seed=plan.seed,
         steps=1, loss="relative",
     )  # fmt: skip
     held = dataset.load(folder, "held")
     images = dataset.load_images(folder, "held-images")
     nothing = dataset.Views(held.noisy[:0], held.target[:0], held.counts[:0])
     device = _choice_device(wishes.device)
-    synthetic = tune.Judge(recipe, plan.kind, nothing, images, start, device).gains(weights)[1]
-    card = load_card(made)
-    new = Denoiser(Engine(card, made, wishes.device, "auto", settings.folder("cache")))
-    exact = Denoiser(Engine(card, made, wishes.device, "fp32"))
+    other = tune.Judge(recipe, plan.expert, plan.other, nothing, images, start, device)
+    synthetic = other.gains(weights)[1]
+    exact = Denoiser(Engine(load_card(made), made, wishes.device, "fp32"), own=True)
+    result.widen(made, exact, held.one(0)[0])
+    engine = Engine(load_card(made), made, wishes.device, "auto", settings.folder("cache"))
+    start_denoiser = denoiser_of(entry, wishes.device)
+    start_denoiser.own = True
     return compare(
-        held, denoiser_of(entry, wishes.device), new, exact, supervised=plan.supervised,
+        held, start_denoiser, Denoiser(engine, own=True), exact, supervised=plan.supervised,
         synthetic=synthetic, seed=plan.seed,
     )  # fmt: skip
 

@@ -72,7 +72,8 @@ class Judge:
 
     Args:
         recipe: its net and mix are used.
-        kind: the expert, '' for the one net.
+        kind: the expert for the pairs, '' for the one net.
+        other: the expert for the synthetic noise.
         views: watched pairs.
         images: clean pictures for the synthetic score.
         start: weights to compare with.
@@ -80,10 +81,11 @@ class Judge:
     """
 
     def __init__(
-        self, recipe: Recipe, kind: str, views: Views, images: list[Image], start: Weights,
-        device: str = "cpu",
+        self, recipe: Recipe, kind: str, other: str, views: Views, images: list[Image],
+        start: Weights, device: str = "cpu",
     ) -> None:  # fmt: skip
-        self.kind, self.views, self.device = kind, views, torch.device(device)
+        self.kind, self.other, self.views = kind, other, views
+        self.device = torch.device(device)
         self.net = nets.build(recipe.net, recipe.net_args).to(self.device).eval()
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.synthetic = synthetic(recipe, images)
@@ -101,7 +103,7 @@ class Judge:
     def _errors(self, weights: Weights) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Mean squared errors of all watched pairs, and of all synthetic patches."""
         self.net.load_state_dict(weights)
-        net = members(self.net)[self.kind]
+        net, other = members(self.net)[self.kind], members(self.net)[self.other]
         pairs = []
         for index in range(len(self.views)):
             noisy, target, counts = self.views.one(index)
@@ -110,7 +112,7 @@ class Judge:
             pairs.append(float(error[counts].mean()))
         if self.synthetic is None:
             return np.array(pairs), np.zeros(0)
-        output = self._run(net, self.synthetic.noisy).clamp(0, 1)
+        output = self._run(other, self.synthetic.noisy).clamp(0, 1)
         made = (output - self.synthetic.target).square().mean((1, 2, 3)) + UNSEEN**2
         return np.array(pairs), made.numpy()
 
@@ -241,13 +243,15 @@ def recipe_for(
         parent: the recipe the model was made by, for its mix of noise; None if unknown.
         net: the model's net.
         net_args: its arguments.
-        kind: the expert to be trained.
+        kind: whose mix of synthetic noise is taken.
         name: of the result.
         seed: of all choices.
         steps: how many.
         loss: one of `args.LOSSES`.
     """
-    mix = {} if parent is None else parent.mix_for(kind if kind in parent.experts else "")
+    mix = {} if parent is None else parent.mix_for(
+        kind if kind in parent.experts else parent.experts[0]
+    )  # fmt: skip
     return Recipe(
         name=name, title=f"{name}, fine-tuned", net=net, net_args=net_args, seed=seed, steps=steps,
         batch=32, patch=64, tail=0.0, rate=RATE, weight_decay=0.0, warmup=min(50, steps // 10),

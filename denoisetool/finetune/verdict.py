@@ -105,11 +105,15 @@ def compare(
     verdict.colour_noisy, verdict.colour_new = (
         round(float(v), 4) for v in np.mean(colours, axis=0)
     )
-    noisy = views.one(0)[0]
-    small = np.abs(denoised(noisy, exact, tile=256) - denoised(noisy, exact, tile=4096)).max()
-    verdict.seam = round(float(small) * 255, 3)
+    verdict.seam = round(seam(views.one(0)[0], exact) * 255, 3)
     verdict.reasons = list(_reasons(verdict))
     return verdict
+
+
+def seam(noisy: Float, exact: Denoiser) -> float:
+    """Largest difference that small tiles make, as a share of white."""
+    small, large = (denoised(noisy, exact, tile=side) for side in (256, 4096))
+    return float(np.abs(small - large).max())
 
 
 def _reasons(v: Verdict) -> list[str]:

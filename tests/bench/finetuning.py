@@ -149,7 +149,7 @@ def scored(
 ) -> dict[str, float]:
     """PSNR of test photos: as they are, with the start model, with the new one."""
     start = denoiser_of(Registry().find(args.model), "auto")
-    new = Denoiser(Engine(load(made), made))
+    new = Denoiser(Engine(load(made), made), own=True)
     pictures = [
         (p, formats.read(p, formats.Limits()).pixels.astype(np.float32), c) for p, c in tests
     ]
