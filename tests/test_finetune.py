@@ -16,13 +16,16 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 from safetensors.torch import load_file
 
-from denoisetool import files, session
+from denoisetool import files, formats, session
+from denoisetool.denoiser import Denoiser
+from denoisetool.engine import Engine
 from denoisetool.errors import DiskFull, ModelError, NoInputError, UsageError
 from denoisetool.finetune import dataset, tune
 from denoisetool.finetune import run as module
 from denoisetool.finetune.collect import Line
 from denoisetool.finetune.run import Done, Listener, Plan, Wishes, look, train
 from denoisetool.finetune.run import run as finetune
+from denoisetool.modelcard import load as load_card
 from denoisetool.registry import Entry, Registry
 from denoisetool.training import args, export
 from denoisetool.training.batches import Synthetic
@@ -214,6 +217,48 @@ def test_views_come_back_as_they_were_saved(start: Entry, tmp_path: Path) -> Non
     np.testing.assert_array_equal(np.rint(noisy * 65535), collected.train[0].noisy)
     np.testing.assert_allclose(target, collected.train[0].target.astype(np.float32))
     np.testing.assert_array_equal(counts, collected.train[0].counts)
+
+
+def test_experts_get_one_of_their_own_and_forget_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RECIPE.replace('"unet"', '"experts"').replace('name = "tiny"', 'name = "two"')
+    text = text.replace("[mix]\ngaussian = 0.9\nclean = 0.1", "[mix.camera]\ngaussian = 1.0\n"
+                        "[mix.white]\ngaussian = 1.0")  # fmt: skip
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    recipe = args.load(path)
+    images = [np.asarray(render("valley")[0], np.uint8)]
+    Trainer(recipe, Synthetic(recipe, images), tmp_path / "run", "cpu").run(lambda _: None)
+    made = export.export(tmp_path / "run", path, tmp_path / "model", [{"name": "mine"}])
+    start = Registry().install(made, user=True)
+    folder = _pairs(tmp_path / "pairs", scenes=2)
+    done, _ = _finetune(_wishes(folder, start, force=True))
+    assert done.installed is not None
+    assert done.verdict.synthetic == 0  # other photos go where they went before
+    before = load_file(start.weights)
+    after = load_file(done.installed / "weights.safetensors")
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, rtol=0, atol=0)
+    own = {key for key in after if key.startswith("own.")}
+    assert own == set(after) - set(before)
+    moved = [not torch.equal(after[k], after[f"{done.plan.kind}.{k[4:]}"]) for k in own]
+    assert any(moved) is (done.curve.share > 0)
+    card = load_card(done.installed)
+    assert card.net_args["own"] is True
+    assert card.overlap_for("own") >= card.overlap
+    engine = Engine(card, done.installed, "cpu", "fp32")
+    denoiser = Denoiser(engine)
+    mine = formats.read(folder / f"{NAMES[0]}_a.jpg", formats.Limits())
+    assert denoiser.denoise(mine).kind == "own"
+    other = formats.read(folder / f"{NAMES[0]}_b.jpg", formats.Limits())
+    other.metadata.exif = None
+    assert denoiser.denoise(other).kind in ("camera", "white")
+    # and once more, from there: the expert goes on
+    again = _wishes(folder, Registry().find(done.name), force=True, name="again")
+    more, _ = _finetune(again)
+    assert more.plan.expert == "own"
+    assert load_card(more.folder).net_args == card.net_args
 
 
 def test_batches_are_the_same_each_time_and_can_be_shared(start: Entry, tmp_path: Path) -> None:

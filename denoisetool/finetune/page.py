@@ -92,7 +92,7 @@ def _cards(done: Done, wishes: Wishes) -> Iterator[str]:
     start = denoiser_of(wishes.start, wishes.device)
     new = Denoiser(Engine(load(done.folder), done.folder, wishes.device))
     start.own = new.own = True
-    for index in range(min(MOST, len(views))):
+    for index in range(0, len(views), 2)[:MOST]:  # each pair is there both ways round
         noisy, _, _ = views.one(index)
         before, after = denoised(noisy, start), denoised(noisy, new)
         shown, sides = [], []
@@ -103,8 +103,9 @@ def _cards(done: Done, wishes: Wishes) -> Iterator[str]:
             ):
                 shown.append(Crop(window, *(_uri(window.of(p)) for p in (left, right))))
                 sides.append(words)
-        name = f"Held-out photo {index + 1}"
-        yield page.card(f"held-{index + 1}", name, [], [], shown, sides)
+        number = index // 2 + 1
+        name = f"Held-out photo {number}"
+        yield page.card(f"held-{number}", name, [], [], shown, sides)
 
 
 def _uri(part: Float) -> str:

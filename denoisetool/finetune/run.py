@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,13 +256,13 @@ def train(wishes: Wishes, plan: Plan, team: Team, listener: Listener) -> tuple[A
     return tune.tune(work, judge, told)
 
 
-def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve, seconds: float) -> Done:
+def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve) -> Done:
     """Write the model, put it to the test, and install it if it is better (or forced)."""
     folder, entry = wishes.workplace, wishes.start
     provenance = {
         "seed": plan.seed, "steps": curve.points[-1][0] if curve.points else 0,
         "loss": plan.loss, "pairs": plan.pairs, "share": curve.share,
-        "minutes": round(seconds / 60, 1),
+        "minutes": round(curve.seconds / 60, 1),
     }  # fmt: skip
     made = result.write(
         folder / "model", entry, weights, name=plan.name, expert=plan.expert, shots=plan.shots,
@@ -273,7 +272,7 @@ def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve, seconds:
     result.add_scores(made, verdict)
     if curve.share == 0 and verdict.better:  # the start weights again: nothing was learnt
         verdict.reasons.append("training gained nothing")
-    return Done(plan.name, None, verdict, curve, made, plan, seconds)
+    return Done(plan.name, None, verdict, curve, made, plan, curve.seconds)
 
 
 def judge(wishes: Wishes, plan: Plan, made: Path, weights: Any) -> Verdict:
@@ -349,10 +348,9 @@ def run(wishes: Wishes, team: Team, listener: Listener) -> Done | None:
             raise UsageError(what, hint="name that one with --from, or leave out --resume")
     team.wait()
     plan = Plan.load(wishes.workplace)
-    began = time.monotonic()
     weights, curve = train(wishes, plan, team, listener)
     if not team.first:
         return None
-    done = finish(wishes, plan, weights, curve, time.monotonic() - began)
+    done = finish(wishes, plan, weights, curve)
     install(done, force=wishes.force)
     return done

@@ -54,12 +54,14 @@ class Curve:
         best: index of the best of them; -1 before the first gain.
         stopped: whether it ended early.
         share: how far the result lies from the start weights to the best ones.
+        seconds: time it took, over all its parts where it was broken off.
     """
 
     points: list[tuple[int, float, float]] = field(default_factory=list)
     best: int = -1
     stopped: bool = False
     share: float = 1.0
+    seconds: float = 0.0
 
     @property
     def gain(self) -> float:
@@ -171,11 +173,12 @@ def tune(
     curve.points = [p for p in curve.points if p[0] <= trainer.step]
     curve.best = max(range(len(curve.points)), key=lambda i: curve.points[i][1], default=-1)
     every = max(1, recipe.steps // EVALUATIONS)
-    began, first = time.monotonic(), trainer.step
+    began, first, before = time.monotonic(), trainer.step, curve.seconds
     while trainer.step < recipe.steps and not trainer.team.from_first(curve.stopped):
         trainer.run(lambda _: None, until=(trainer.step // every + 1) * every)
         trainer.save()
         if trainer.team.first:
+            curve.seconds = before + time.monotonic() - began
             _look(trainer, judge, curve)
             pace = (time.monotonic() - began) / (trainer.step - first)
             report(trainer.step, curve.gain, pace * (recipe.steps - trainer.step))
