@@ -87,7 +87,7 @@ class Session:
         own = self.denoiser()
         if not self.tuned:
             return own
-        return ByCamera(own, self.tuned, lambda e: self._with(e, self._engine(e)))
+        return ByCamera(own, self.tuned, self.denoiser_with)
 
     def denoiser(self) -> Denoiser:
         """A denoiser with these settings; loads torch and the model, unless it has an engine.
@@ -101,6 +101,10 @@ class Session:
         if self.announce is not None:
             self.announce(self.engine.choice, self.entry)
         return self._with(self.entry, self.engine)
+
+    def denoiser_with(self, entry: Entry) -> Denoiser:
+        """A denoiser with these settings and another model; loads it. Raises: as `denoiser`."""
+        return self._with(entry, self._engine(entry))
 
     def _engine(self, entry: Entry) -> Engine:
         """What runs a model here, after a look at its weights."""
@@ -144,6 +148,12 @@ class Session:
         return sorted(found, key=lambda entry: entry.weights.stat().st_mtime_ns, reverse=True)
 
 
+def fitting(entries: Sequence[Entry], photo: Photo) -> Entry | None:
+    """The first model made for a photo's camera and ISO; None if there is none."""
+    how = shot(photo.metadata.exif)
+    return next((e for e in entries if e.card.made_for(how.camera, how.iso)), None)
+
+
 @dataclass(slots=True)
 class ByCamera:
     """Denoises each photo with the model fine-tuned for its camera, or else with the usual one.
@@ -165,8 +175,7 @@ class ByCamera:
 
         A model that cannot be loaded is told, and the usual one is taken.
         """
-        how = shot(photo.metadata.exif)
-        entry = next((e for e in self.entries if e.card.made_for(how.camera, how.iso)), None)
+        entry = fitting(self.entries, photo)
         if entry is None:
             return self.usual.denoise(photo, progress)
         if entry.name not in self.ready:
@@ -175,7 +184,7 @@ class ByCamera:
             except ModelError as error:
                 self.entries = [e for e in self.entries if e is not entry]
                 report = self.denoise(photo, progress)
-                report.notes.append(f"the model for {how.camera} cannot be used: {error}")
+                report.notes.append(f"the model for its camera cannot be used: {error}")
                 return report
         report = self.ready[entry.name].denoise(photo, progress)
         report.model = entry.name

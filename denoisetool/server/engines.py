@@ -10,8 +10,10 @@ from typing import Any
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine
 from denoisetool.events import Start
+from denoisetool.pipeline import Denoises
+from denoisetool.registry import Entry
 from denoisetool.server.turns import SharedEngine, User
-from denoisetool.session import Session, start_event
+from denoisetool.session import ByCamera, Session, start_event
 from denoisetool.settings import resolve
 
 
@@ -45,6 +47,18 @@ class Engines:
             made = session.denoiser()
             self._key, self._engine = key, session.engine
         return replace(made, engine=SharedEngine(made.engine, user))
+
+    def chooser(self, session: Session, user: User) -> Denoises:
+        """The same for a run, where photos of some cameras have models of their own."""
+        usual = self.denoiser(session, user)
+        if not session.tuned:
+            return usual
+
+        def make(entry: Entry) -> Denoiser:
+            made = session.denoiser_with(entry)
+            return replace(made, engine=SharedEngine(made.engine, user))
+
+        return ByCamera(usual, session.tuned, make)
 
 
 def session_for(settings: Mapping[str, Any]) -> Session:

@@ -108,7 +108,7 @@ class Runs:
     def _done(self, batch: Batch, session: Session, index: files.Index, number: object) -> Summary:
         """Run a batch and tell about it; its sum."""
         pipeline = session.pipeline(index)
-        pipeline.load = lambda: self._engines.denoiser(session, self._user)
+        pipeline.load = lambda: self._engines.chooser(session, self._user)
         tally, told = Tally(batch), (0.0, "")
 
         def progress(job: Job, share: float) -> None:

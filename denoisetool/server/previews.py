@@ -20,7 +20,7 @@ from denoisetool.preview import KEPT, Part, Preview, Shown, Wishes
 from denoisetool.server.engines import Engines, session_for
 from denoisetool.server.photos import Say
 from denoisetool.server.turns import LOOK, MEASURE, Aborted, Turns, User
-from denoisetool.session import Session
+from denoisetool.session import Session, fitting
 
 QUICK = 6.0
 """Megapixels of a part up to which it is shown before the whole photo was gone through."""
@@ -77,7 +77,7 @@ class Previews:
         if "photo" not in request:  # only to have the model loaded
             self._engines.denoiser(session, User(self._turns, LOOK))
             return
-        preview = self._for(Path(request["photo"]), session)
+        preview, session = self._for(Path(request["photo"]), session)
         part = Part(*map(int, request["part"])).within(preview.photo)
         settings = session.settings
         wishes = Wishes(settings.strength, settings.luma, settings.chroma, settings.color_lock)
@@ -106,8 +106,11 @@ class Previews:
             if measurer is not None:
                 measurer.hold(False)
 
-    def _for(self, path: Path, session: Session) -> Preview:
-        """The photo with its model; what was there of the last one is let go first."""
+    def _for(self, path: Path, session: Session) -> tuple[Preview, Session]:
+        """The photo with its model, and the session with that model.
+
+        What was there of the last photo is let go first.
+        """
         status = path.stat() if path.exists() else None
         key: tuple[object, ...] = (path, status and (status.st_mtime_ns, status.st_size))
         if self._photo is None or self._photo[0] != key:
@@ -115,6 +118,9 @@ class Previews:
             self._photo = self._preview = None
             limits = Limits(session.settings.max_megapixels)
             self._photo = (key, formats.read(path, limits))
+        entry = fitting(session.tuned, self._photo[1])
+        if entry is not None:
+            session = Session(replace(session.settings, model=entry.name))
         settings, entry = session.settings, session.entry
         key = (*key, entry.card.weights_sha256, settings.device, settings.precision, settings.tile)
         if self._preview is None or self._preview[0] != key:
@@ -122,7 +128,7 @@ class Previews:
             self._preview = None
             denoiser = self._engines.denoiser(session, User(self._turns, LOOK))
             self._preview = (key, Preview(self._photo[1], denoiser))
-        return self._preview[1]
+        return self._preview[1], session
 
     def _measure(self, name: str, preview: Preview, session: Session) -> None:
         """Go through the whole photo, in a thread, unless that is under way."""
