@@ -8,7 +8,8 @@ with coarse grain along rows, colour blotches and banding, all of it depending o
 are kept for the score. Cases: `camera` is that; `known` has white noise, which the start model was
 made for; `shifted`, `moving` and `exposure` have pairs of the camera that are moved by up to 8
 pixels, have things that move, or differ by a third of a stop, each with preparation and without.
-`--pairs` takes real noisy and clean photos, in the same order, and keeps one of four for the score.
+`--pairs` takes real noisy and clean photos, in the same order, and keeps one of four scenes, by
+name, for the score.
 
 Prints a row of JSON for each case.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -184,16 +186,23 @@ def rendered(case: str, args: argparse.Namespace, place: Path) -> None:
         )
 
 
+def _scene(name: str) -> str:
+    """What a name says of the scene: all but its number, and what is behind that."""
+    return re.sub(r"_\d+(_[a-z]+)?$", "", Path(name).stem)
+
+
 def real(args: argparse.Namespace, place: Path) -> None:
-    """Real noisy and clean photos, by name; one of four scenes is for the score."""
+    """Real noisy and clean photos; one of four scenes is for the score."""
     noisy, clean = args.pairs
     names = sorted(p.name for p in noisy.iterdir() if formats.by_suffix(p.suffix) is not None)
     truths = sorted(p.name for p in clean.iterdir() if formats.by_suffix(p.suffix) is not None)
     tests: list[tuple[Path, Float]] = []
     for folder in ("noisy", "clean"):
         (place / "pairs" / folder).mkdir(parents=True)
+    scenes_of = sorted({_scene(name) for name in names})
+    kept = set(scenes_of[3::4])
     for index, (name, truth) in enumerate(zip(names, truths, strict=True)):
-        if index % 4 == 3:
+        if _scene(name) in kept:
             picture = formats.read(clean / truth, formats.Limits()).pixels.astype(np.float32)
             tests.append((noisy / name, picture / np.float32(255)))
             continue
@@ -201,7 +210,10 @@ def real(args: argparse.Namespace, place: Path) -> None:
             target = place / "pairs" / folder / f"{index:03}{source.suffix}"
             target.symlink_to(source.resolve())
     row, made = tuned(place / "pairs", args, raw=False)
-    print(json.dumps({"case": str(noisy)} | scored(args, tests, made) | row), flush=True)
+    print(
+        json.dumps({"case": noisy.name, "tested": len(tests)} | scored(args, tests, made) | row),
+        flush=True,
+    )
 
 
 def main() -> None:
