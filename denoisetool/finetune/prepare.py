@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool import formats, metrics
+from denoisetool import color, formats, metrics
 from denoisetool.denoiser import Report
 from denoisetool.errors import PhotoError
 from denoisetool.finetune import align, pairs
@@ -42,7 +42,8 @@ SHARPNESS = 1.6
 CLEAN = 0.5 / 255
 """Less noise than this is none: rounding to 8 bits alone makes 0.3 of 255."""
 CELL = 8
-SMOOTH = 12
+LIGHT_CELL = color.CELL
+SMOOTH = 6
 """Radius in cells over which light that changed between the photos is followed."""
 
 
@@ -206,8 +207,8 @@ def _same_light(
     Raises:
         Rejected: the exposures are too far apart.
     """
-    share = metrics.box_reduce(there[..., None].astype(np.float32), CELL)
-    coarse, other = (metrics.box_reduce(p, CELL) for p in (first.clean, moved))
+    share = metrics.box_reduce(there[..., None].astype(np.float32), LIGHT_CELL)
+    coarse, other = (metrics.box_reduce(p, LIGHT_CELL) for p in (first.clean, moved))
     usable = (share[..., 0] > 0.99) & (other.min(2) > 0.02) & (other.max(2) < 0.97)
     if usable.sum() < 50:
         raise Rejected("too little of the picture is neither black nor white")
@@ -224,7 +225,7 @@ def _same_light(
     left[np.abs(left).max(2) > 0.06] = np.nan  # something moved there
     left[~usable] = np.nan
     height, width = target.shape[:2]
-    area = _grown(_local_mean(left), height, width)
+    area = color.CoarseField(_local_mean(left), width).band(0, height)
     return target * gain + offset + area, moved * gain + offset + area, stops
 
 
@@ -259,23 +260,6 @@ def _boxed(values: Float, axis: int) -> Float:
     size = 2 * SMOOTH + 1
     high, low = np.arange(size, total.shape[axis]), np.arange(total.shape[axis] - size)
     return np.asarray(total.take(high, axis) - total.take(low, axis), np.float32)
-
-
-def _grown(cells: Float, height: int, width: int) -> Float:
-    """Cells at the size of the picture, bilinear."""
-    ys, xs = ((np.arange(n) + 0.5) / CELL - 0.5 for n in (height, width))
-    rows = _between(cells, ys, 0)
-    return np.asarray(_between(rows, xs, 1), np.float32)
-
-
-def _between(values: Float, at: npt.NDArray[np.float64], axis: int) -> Float:
-    last = values.shape[axis] - 1
-    low = np.clip(np.floor(at).astype(np.intp), 0, max(last - 1, 0))
-    shape = [1, 1, 1]
-    shape[axis] = len(at)
-    share = np.clip(at - low, 0, 1).astype(np.float32).reshape(shape)
-    upper = values.take(np.minimum(low + 1, last), axis)
-    return np.asarray(values.take(low, axis) * (1 - share) + upper * share, np.float32)
 
 
 def _same_scene(clean: Float, moved: Float, there: Mask) -> None:
