@@ -99,6 +99,29 @@ def test_what_is_there_at_the_start_is_found_in_order(desk: Desk) -> None:
     assert desk.ledger.counts().waiting == 4
 
 
+def test_nothing_is_settled_before_what_was_found_is_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With `--once` the watch ends when all is settled: between a scan and the note of what it
+    # found it must not be.
+    desk = Desk(tmp_path, Options(settle=0.05, once=True))
+    desk.drop("a.jpg")
+    seen: list[bool] = []
+    note = Scout._note
+
+    def slowly(scout: Scout, folder: Folder, found: list[tuple[Sighting, bool]]) -> None:
+        seen.append(scout.settled)
+        note(scout, folder, found)
+        seen.append(scout.settled)
+
+    monkeypatch.setattr(Scout, "_note", slowly)
+    desk.scout.start()
+    wait_for(lambda: len(desk.found) == 1)
+    wait_for(lambda: desk.scout.settled)
+    desk.scout.stop()
+    assert seen[:2] == [False, False]
+
+
 @pytest.mark.parametrize("polling", [False, True], ids=["events", "polling"])
 def test_what_arrives_is_found(polling: bool, tmp_path: Path) -> None:
     desk = Desk(tmp_path, Options(settle=0.05, poll=0.2 if polling else None))

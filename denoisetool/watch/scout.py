@@ -160,10 +160,12 @@ class Scout:
         found: list[tuple[Sighting, bool]] = []
         for hint in hints:
             found += [(sighting, hint.kind == "closed") for sighting in self._behind(folder, hint)]
-        if now >= folder.due:
+        scanned = now >= folder.due
+        if scanned:
             found += [(sighting, False) for sighting in folder.scanner.everything()]
-            self._after_scan(folder, now)
         self._note(folder, found)
+        if scanned:  # only now: with `--once` a scan with nothing pending is the end
+            self._after_scan(folder, now)
         for path, pending in list(folder.pending.items()):
             if time.monotonic() >= self._due(pending):
                 self._decide(folder, path, pending)
