@@ -25,6 +25,7 @@ from denoisetool.finetune import run as module
 from denoisetool.finetune.collect import Line
 from denoisetool.finetune.run import Done, Listener, Plan, Wishes, look, train
 from denoisetool.finetune.run import run as finetune
+from denoisetool.finetune.source import Pairs
 from denoisetool.modelcard import load as load_card
 from denoisetool.registry import Entry, Registry
 from denoisetool.training import args, export
@@ -269,7 +270,7 @@ def test_batches_are_the_same_each_time_and_can_be_shared(start: Entry, tmp_path
         seed=0, steps=2, loss="relative",
     )  # fmt: skip
     views = dataset.load(wishes.workplace, "train")
-    source = tune.Pairs(recipe, views, dataset.load_images(wishes.workplace, "images"))
+    source = Pairs(recipe, views, dataset.load_images(wishes.workplace, "images"))
     whole, again, other = source.batch(1), source.batch(1), source.batch(2)
     torch.testing.assert_close(whole.noisy, again.noisy, rtol=0, atol=0)
     assert not torch.equal(whole.noisy, other.noisy)

@@ -88,7 +88,7 @@ def finetune(
         raise UsageError(f"--loss must be one of {', '.join(LOSSES)}, not {loss!r}")
     settings = resolve({"device": device, "low_priority": low_priority}).settings
     from denoisetool.finetune.page import write as write_report
-    from denoisetool.finetune.run import MINUTES, Listener, Wishes, look
+    from denoisetool.finetune.run import MINUTES, PLAN, Listener, Wishes, look
     from denoisetool.finetune.run import run as train_and_judge
     from denoisetool.program import give_way
     from denoisetool.registry import Registry
@@ -117,7 +117,7 @@ def finetune(
                 raise typer.Exit(1)
     except KeyboardInterrupt:
         teller.end()
-        if (wishes.workplace / "plan.json").exists():
+        if (wishes.workplace / PLAN).exists():
             print_error("stopped; the same command with --resume goes on from there")
         raise
     finally:

@@ -93,10 +93,15 @@ def cut(pair: Prepared, top: int, left: int, height: int, width: int) -> Crop:
     """A copy of a window of a pair."""
     window = np.s_[top : top + height, left : left + width]
     return Crop(
-        np.clip(np.rint(pair.noisy[window] * 65535), 0, 65535).astype(np.uint16),
+        in_16_bits(pair.noisy[window]),
         pair.target[window].astype(np.float16),
         pair.counts[window].copy(),
     )
+
+
+def in_16_bits(picture: Float) -> npt.NDArray[np.uint16]:
+    """Samples in [0, 1], clipped and rounded to uint16."""
+    return np.clip(np.rint(picture * 65535), 0, 65535).astype(np.uint16)
 
 
 def middle(pair: Prepared, share: tuple[float, float] = (0.0, 1.0)) -> Crop:
@@ -132,10 +137,7 @@ def save(folder: Path, name: str, crops: Sequence[Crop]) -> None:
 
 def load(folder: Path, name: str) -> Views:
     """Views that `save` wrote; they stay on disk."""
-    arrays = (
-        np.load(folder / f"{name}-{k}.npy", mmap_mode="r") for k in ("noisy", "target", "counts")
-    )
-    return Views(*arrays)
+    return Views(*(np.load(folder / f"{name}-{kind}.npy", mmap_mode="r") for kind in KINDS))
 
 
 def scene_image(clean: Float) -> Image:

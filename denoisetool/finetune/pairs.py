@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
@@ -328,8 +328,3 @@ def shot_of(path: Path) -> Shot:
         return shot(formats.read(path, Limits()).metadata.exif)
     except DenoiseError:
         return Shot()
-
-
-def cameras(paths: Iterable[Path]) -> list[Shot]:
-    """How some photos were taken."""
-    return [shot_of(path) for path in paths]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from denoisetool import files, settings
-from denoisetool.denoiser import Denoiser, Report
+from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine, check_model, pick_device
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.finetune import collect, corruption, dataset, pairs, result, tune
@@ -19,7 +19,6 @@ from denoisetool.finetune.verdict import Verdict, compare
 from denoisetool.formats.exif import Shot
 from denoisetool.modelcard import OWN
 from denoisetool.modelcard import load as load_card
-from denoisetool.photo import Photo
 from denoisetool.registry import Entry, Registry, check_name
 from denoisetool.training import args
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
@@ -27,7 +26,6 @@ from denoisetool.training.team import Team
 
 PLAN = "plan.json"
 MINUTES = 10.0
-MOST_MINUTES = 7 * 24 * 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ class Done:
     Attributes:
         name: of the model. installed: where it lies now; None if it was refused.
         verdict: what the held-out pairs said. curve: how training went.
-        folder: the model's folder among the work. seconds: of the training.
+        folder: the model's folder among the work.
     """
 
     name: str
@@ -140,7 +138,11 @@ class Done:
     curve: tune.Curve
     folder: Path
     plan: Plan
-    seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time of the training."""
+        return self.curve.seconds
 
     @property
     def start(self) -> str:
@@ -176,12 +178,8 @@ def look(wishes: Wishes, listener: Listener) -> tuple[pairs.Found, collect.Colle
     listener.say(f"{count} in {wishes.folder}: {found.how}")
     denoiser = denoiser_of(wishes.start, wishes.device)
     listener.say(f"start: {wishes.start.name} on {_choice(denoiser)}")
-
-    def clean(photo: Photo) -> Report:
-        return denoiser.denoise(photo)
-
     collected = collect.collect(
-        found, clean, seed=wishes.seed, raw=wishes.raw, report=listener.line
+        found, denoiser.denoise, seed=wishes.seed, raw=wishes.raw, report=listener.line
     )
     listener.prepared(found, collected)
     collected.require(wishes.folder)
@@ -224,18 +222,11 @@ def train(wishes: Wishes, plan: Plan, team: Team, listener: Listener) -> tuple[A
     """Train, or go on with it; the new weights, and how it went."""
     folder, entry = wishes.workplace, wishes.start
     net_args, start = result.start_of(entry, plan.kind)
-    parent = args.load(entry.recipe) if entry.recipe.is_file() else None
     views, images = dataset.load(folder, "train"), dataset.load_images(folder, "images")
-    device = team.device(_choice_device(wishes.device))
-
-    def recipe(steps: int) -> args.Recipe:
-        return tune.recipe_for(
-            parent, entry.card.net, net_args, plan.kind, name=plan.name,
-            seed=plan.seed, steps=steps, loss="relative" if plan.loss == "l2" else plan.loss,
-        )  # fmt: skip
+    device = team.device(pick_device(wishes.device)[0])
 
     def trainer(place: Path, steps: int) -> Trainer:
-        made = recipe(steps)
+        made = _recipe(entry, plan, net_args, steps)
         source = Pairs(made, views, images, plan.supervised, plan.expert)
         return Trainer(made, source, place, device, start)
 
@@ -256,6 +247,15 @@ def train(wishes: Wishes, plan: Plan, team: Team, listener: Listener) -> tuple[A
     return tune.tune(work, judge, told)
 
 
+def _recipe(entry: Entry, plan: Plan, net_args: dict[str, Any], steps: int) -> args.Recipe:
+    """How a plan's model is trained; the judges take its net and its mix of noise from there."""
+    parent = args.load(entry.recipe) if entry.recipe.is_file() else None
+    return tune.recipe_for(
+        parent, entry.card.net, net_args, plan.kind, name=plan.name, seed=plan.seed,
+        steps=steps, loss="relative" if plan.loss == "l2" else plan.loss,
+    )  # fmt: skip
+
+
 def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve) -> Done:
     """Write the model, put it to the test, and install it if it is better (or forced)."""
     folder, entry = wishes.workplace, wishes.start
@@ -272,22 +272,18 @@ def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve) -> Done:
     result.add_scores(made, verdict)
     if curve.share == 0 and verdict.better:  # the start weights again: nothing was learnt
         verdict.reasons.append("training gained nothing")
-    return Done(plan.name, None, verdict, curve, made, plan, curve.seconds)
+    return Done(plan.name, None, verdict, curve, made, plan)
 
 
 def judge(wishes: Wishes, plan: Plan, made: Path, weights: Any) -> Verdict:
     """Compare the start model and the new one on what was held out."""
     folder, entry = wishes.workplace, wishes.start
     net_args, start = result.start_of(entry, plan.kind)
-    parent = args.load(entry.recipe) if entry.recipe.is_file() else None
-    recipe = tune.recipe_for(
-        parent, entry.card.net, net_args, plan.kind, name=plan.name, seed=plan.seed,
-        steps=1, loss="relative",
-    )  # fmt: skip
+    recipe = _recipe(entry, plan, net_args, plan.steps)
     held = dataset.load(folder, "held")
     images = dataset.load_images(folder, "held-images")
     nothing = dataset.Views(held.noisy[:0], held.target[:0], held.counts[:0])
-    device = _choice_device(wishes.device)
+    device = pick_device(wishes.device)[0]
     other = tune.Judge(recipe, plan.expert, plan.other, nothing, images, start, device)
     synthetic = other.gains(weights)[1]
     exact = Denoiser(Engine(load_card(made), made, wishes.device, "fp32"), own=True)
@@ -329,10 +325,6 @@ def _choice(denoiser: Denoiser) -> str:
     engine = denoiser.engine
     assert isinstance(engine, Engine)
     return f"{engine.choice.device} in {engine.choice.precision}: {engine.choice.reason}"
-
-
-def _choice_device(wanted: str) -> str:
-    return pick_device(wanted)[0]
 
 
 def run(wishes: Wishes, team: Team, listener: Listener) -> Done | None:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from denoisetool import files, nets
 from denoisetool.finetune.dataset import Views
-from denoisetool.finetune.source import Pairs
 from denoisetool.nets.experts import members
 from denoisetool.training.args import Recipe
 from denoisetool.training.batches import Batch
@@ -261,6 +260,3 @@ def recipe_for(
         decay=0.7, ema=0.99, loss=loss, pull=PULL, mix=dict(mix),
         checkpoint_every=max(1, steps // EVALUATIONS), log_every=max(1, steps // (4 * EVALUATIONS)),
     )  # fmt: skip
-
-
-__all__ = ["Curve", "Judge", "Pairs", "recipe_for", "steps_for", "synthetic", "tune"]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from denoisetool import metrics
 from denoisetool.denoiser import Denoiser
 from denoisetool.finetune.align import Float
-from denoisetool.finetune.dataset import Views
+from denoisetool.finetune.dataset import Views, in_16_bits
 from denoisetool.photo import Photo
 
 TILE = 128
@@ -136,8 +136,7 @@ def _reasons(v: Verdict) -> list[str]:
 
 def denoised(noisy: Float, denoiser: Denoiser, tile: int | None = None) -> Float:
     """A picture (H, W, 3) in [0, 1] through the whole chain, at 16 bits."""
-    pixels = np.clip(np.rint(noisy * 65535), 0, 65535).astype(np.uint16)
-    photo = Photo(pixels, "png", "RGB")
+    photo = Photo(in_16_bits(noisy), "png", "RGB")
     before, denoiser.tile = denoiser.tile, tile
     try:
         denoiser.denoise(photo)
