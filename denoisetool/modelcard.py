@@ -30,6 +30,7 @@ class ModelCard:
         stride: height and width of a tile must be multiples of this.
         receptive_radius: pixels on each side that can influence an output pixel (0 = unknown).
         overlap: pixels by which neighbouring tiles overlap, at least the radius that matters.
+        scale: how many times larger on each side the result is: 1, 2 or 4.
         overlaps: the same for experts, by kind of noise, that need another overlap.
         sigma_range: noise standard deviations (of 255) the model was trained for.
         color_space: what the samples mean; `sRGB` for 8-bit photos as cameras write them.
@@ -53,6 +54,7 @@ class ModelCard:
     stride: int = 1
     receptive_radius: int = 0
     overlap: int = 0
+    scale: int = 1
     overlaps: dict[str, int] = field(default_factory=dict)
     sigma_range: tuple[float, float] = (0.0, 50.0)
     color_space: str = "sRGB"
@@ -110,8 +112,8 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
             raise ModelError(f"the model card lacks {key!r}", path=path)
     kinds: dict[str, type | tuple[type, ...]] = {
         "name": str, "title": str, "net": str, "net_args": dict, "weights_sha256": str,
-        "channels": int, "stride": int, "receptive_radius": int, "overlap": int, "overlaps": dict,
-        "sigma_range": list, "color_space": str, "kmac_per_pixel": (int, float),
+        "channels": int, "stride": int, "receptive_radius": int, "overlap": int, "scale": int,
+        "overlaps": dict, "sigma_range": list, "color_space": str, "kmac_per_pixel": (int, float),
         "parameters": int, "licence": str, "training_data": list, "scores": dict,
         "provenance": dict, "cameras": list,
     }  # fmt: skip
@@ -132,8 +134,10 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
     if not all(isinstance(table, dict) for table in values.get("cameras", [])):
         raise ModelError("the model card's 'cameras' must be tables", path=path)
     card = ModelCard(**values)
-    if not (card.channels in (1, 3) and card.stride >= 1 and card.overlap >= 0):
-        raise ModelError("the model card's channels, stride or overlap is impossible", path=path)
+    possible = card.channels in (1, 3) and card.scale in (1, 2, 4)
+    if not (possible and card.stride >= 1 and card.overlap >= 0):
+        what = "the model card's channels, scale, stride or overlap is impossible"
+        raise ModelError(what, path=path)
     return card
 
 

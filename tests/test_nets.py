@@ -5,7 +5,8 @@ import torch
 
 from denoisetool import nets
 from denoisetool.nets.experts import Experts, members
-from denoisetool.nets.unet import UNet, _shuffled, kmac_per_pixel
+from denoisetool.nets.parts import kmac_per_pixel, shuffled
+from denoisetool.nets.unet import UNet
 
 SMALL = {"widths": [8, 16, 24], "blocks": [1, 1, 1]}
 
@@ -65,8 +66,8 @@ def test_the_steps_up_are_a_pixel_shuffle() -> None:
     x = torch.rand(2, 12, 3, 5)
     usual = torch.nn.functional.pixel_shuffle(x, 2)  # orders channels by colour, row, column
     ours = x.view(2, 3, 4, 3, 5).transpose(1, 2).reshape(2, 12, 3, 5)
-    torch.testing.assert_close(_shuffled(ours, 2), usual)
-    torch.testing.assert_close(_shuffled(ours, 2, usual), usual * 2)
+    torch.testing.assert_close(shuffled(ours, 2), usual)
+    torch.testing.assert_close(shuffled(ours, 2, usual), usual * 2)
 
 
 def test_a_told_level_is_obeyed(net: UNet) -> None:

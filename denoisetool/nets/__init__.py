@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from denoisetool.errors import ModelError
@@ -9,32 +10,34 @@ from denoisetool.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-NAMES = ("unet", "experts")
+CLASSES = {"unet": "UNet", "experts": "Experts", "srresnet": "SRResNet", "dncnn": "DnCNN"}
+"""Names of the nets, which are those of their modules, and the class in each."""
 
 
 def build(name: str, args: dict[str, Any]) -> nn.Module:
     """Build an untrained net.
 
-    A net maps float tensors (N, C, H, W), nominally in [0, 1], H and W multiples of its stride, to
-    the estimated noise of the same shape: the clean picture is the input minus the output. One
-    with `kinds` also takes the kind of noise, one of these names.
+    A net maps float tensors (N, C, H, W), nominally in [0, 1], H and W multiples of its `stride`,
+    to the estimated noise of the same shape: the clean picture is the input minus the output. One
+    with `kinds` also takes the kind of noise, one of these names. One with a `scale` above 1 gives
+    (N, C, scale H, scale W), and the clean picture is the input's bicubic enlargement
+    (`parts.enlarged`) minus the output.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `CLASSES`.
         args: keyword arguments of that architecture.
 
     Raises:
         ModelError: the name is unknown or an argument is.
     """
-    if name not in NAMES:
+    if name not in CLASSES:
         raise ModelError(
-            f"unknown net {name!r}; this version knows {', '.join(NAMES)}",
+            f"unknown net {name!r}; this version knows {', '.join(CLASSES)}",
             hint="update denoisetool, or install a model made for this version",
         )
-    from denoisetool.nets.experts import Experts
-    from denoisetool.nets.unet import UNet
-
+    net = getattr(import_module(f"denoisetool.nets.{name}"), CLASSES[name])
     try:
-        return UNet(**args) if name == "unet" else Experts(**args)
+        built: nn.Module = net(**args)
     except (TypeError, ValueError) as error:
         raise ModelError(f"the arguments of net {name!r} are wrong: {error}") from error
+    return built

@@ -12,10 +12,11 @@ comes from a small estimator in front, as in CBDNet (Guo et al. 2019), unless th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
+
+from denoisetool.nets.parts import shuffled
 
 LARGEST = 4096
 """Channels or blocks per scale beyond which a card is nonsense."""
@@ -189,51 +190,9 @@ class UNet(nn.Module):
                 features = features.add_(self.tell(level))
         features = self.middle(features)
         for i in reversed(range(len(skips))):
-            features = self.decoder[i](_shuffled(self.up[i](features), 2, skips[i]))
-        return _shuffled(self.tail(features), self.unshuffle)
-
-
-def _shuffled(x: Tensor, factor: int, plus: Tensor | None = None) -> Tensor:
-    """(N, factor^2 C, H, W) to (N, C, factor H, factor W), and a tensor of that shape added.
-
-    A pixel-shuffle for channels last: the channels of `x` are ordered by row and column within a
-    cell first, colour last, so that what belongs together in memory stays together. PyTorch's own
-    order takes longer.
-    """
-    count, channels, height, width = x.shape
-    shape = (count, height, width, factor, channels // factor)
-    rows = x.permute(0, 2, 3, 1).reshape(shape).transpose(2, 3)
-    if plus is not None:
-        rows = plus.permute(0, 2, 3, 1).reshape(rows.shape) + rows  # in the order of `plus`
-    out = rows.reshape(count, height * factor, width * factor, -1)
-    return out.permute(0, 3, 1, 2)
+            features = self.decoder[i](shuffled(self.up[i](features), 2, skips[i]))
+        return shuffled(self.tail(features), self.unshuffle)
 
 
 def _stage(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
-
-
-def convolutions(net: nn.Module) -> Iterator[nn.Conv2d]:
-    """The convolutions of a net, in the order they were defined."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            yield module
-
-
-def kmac_per_pixel(net: nn.Module, channels: int = 3, side: int = 64) -> float:
-    """Thousands of multiply-accumulates per input pixel, counted by running the convolutions."""
-    macs = 0
-
-    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal macs
-        assert isinstance(module, nn.Conv2d)
-        macs += module.weight.numel() * output.shape[-1] * output.shape[-2]
-
-    hooks = [conv.register_forward_hook(count) for conv in convolutions(net)]
-    try:
-        with torch.inference_mode():
-            net(torch.zeros(1, channels, side, side, dtype=next(net.parameters()).dtype))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return macs / side**2 / 1e3

@@ -17,7 +17,8 @@ from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
 from denoisetool.nets.experts import Experts, members
-from denoisetool.nets.unet import UNet, kmac_per_pixel
+from denoisetool.nets.parts import kmac_per_pixel
+from denoisetool.nets.unet import UNet
 from denoisetool.training import args
 from denoisetool.training.loop import CHECKPOINT
 

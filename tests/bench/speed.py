@@ -31,7 +31,7 @@ from PIL import Image
 
 from denoisetool import tiling
 from denoisetool.engine import Engine
-from denoisetool.nets.unet import convolutions
+from denoisetool.nets.parts import convolutions
 from denoisetool.registry import Registry
 from tests.photos import render
 

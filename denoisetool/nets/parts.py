@@ -1,0 +1,65 @@
+"""What several nets are made of, and what can be asked of any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def enlarged(picture: Tensor, scale: int) -> Tensor:
+    """(N, C, H, W) to (N, C, scale H, scale W), bicubic (Keys 1981 with a = -1/2, as Pillow's)."""
+    if scale == 1:
+        return picture
+    return F.interpolate(
+        picture, scale_factor=float(scale), mode="bicubic", align_corners=False, antialias=True
+    )
+
+
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """A convolution that does what `conv` and, in evaluation, the batch norm after it do."""
+    return torch.nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), norm.eval())
+
+
+def shuffled(x: Tensor, factor: int, plus: Tensor | None = None) -> Tensor:
+    """(N, factor^2 C, H, W) to (N, C, factor H, factor W), and a tensor of that shape added.
+
+    A pixel-shuffle for channels last: the channels of `x` are ordered by row and column within a
+    cell first, colour last, so that what belongs together in memory stays together. PyTorch's own
+    order takes longer.
+    """
+    count, channels, height, width = x.shape
+    shape = (count, height, width, factor, channels // factor)
+    rows = x.permute(0, 2, 3, 1).reshape(shape).transpose(2, 3)
+    if plus is not None:
+        rows = plus.permute(0, 2, 3, 1).reshape(rows.shape) + rows  # in the order of `plus`
+    out = rows.reshape(count, height * factor, width * factor, -1)
+    return out.permute(0, 3, 1, 2)
+
+
+def convolutions(net: nn.Module) -> Iterator[nn.Conv2d]:
+    """The convolutions of a net, in the order they were defined."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            yield module
+
+
+def kmac_per_pixel(net: nn.Module, channels: int = 3, side: int = 64) -> float:
+    """Thousands of multiply-accumulates per input pixel, counted by running the convolutions."""
+    macs = 0
+
+    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal macs
+        assert isinstance(module, nn.Conv2d)
+        macs += module.weight.numel() * output.shape[-1] * output.shape[-2]
+
+    hooks = [conv.register_forward_hook(count) for conv in convolutions(net)]
+    try:
+        with torch.inference_mode():
+            net(torch.zeros(1, channels, side, side, dtype=next(net.parameters()).dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return macs / side**2 / 1e3
