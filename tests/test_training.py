@@ -198,7 +198,7 @@ def test_learning_rate_warms_up_stays_and_falls_to_zero(recipe_path: Path) -> No
     [
         ("name = [", "not valid TOML"),
         (RECIPE.replace('net = "unet"', ""), "'net'"),
-        ("colour = 1\n" + RECIPE, "'colour'"),
+        ("flavour = 1\n" + RECIPE, "'flavour'"),
         (RECIPE.replace("patch = 32", "patch = 0"), "at least 1"),
     ],
 )

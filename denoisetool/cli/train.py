@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from denoisetool import events
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
-from denoisetool.errors import OutputError, UsageError
+from denoisetool.errors import ModelError, OutputError, UsageError
+from denoisetool.modelcard import RECIPE_FILE
 from denoisetool.settings import resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from denoisetool.registry import Entry
+    from denoisetool.training.args import Recipe
 
 
 def train(
@@ -21,13 +28,23 @@ def train(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Model folder to write. [default: beside the recipe]",
-                     show_default=False),
+        typer.Option("--output", "-o", show_default=False,
+                     help="Model folder to write. [default: that of a recipe.toml, else in --run]"),
     ] = None,
     run: Annotated[
         Path | None,
         typer.Option("--run", help="Folder for checkpoint and log. [default: runs/NAME]",
                      show_default=False),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", metavar="NAME", show_default=False,
+                     help="Model, or its folder, whose weights a new run starts from."),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", metavar="FILE", show_default=False,
+                     help="SqueezeNet 1.1 weights, for recipes with a content loss."),
     ] = None,
     steps: Annotated[
         int | None,
@@ -43,11 +60,11 @@ def train(
     card) is written at the end, or when --steps is reached.
     """
     from denoisetool.engine import pick_device
+    from denoisetool.registry import Registry
     from denoisetool.training import args, export
-    from denoisetool.training.batches import Synthetic
-    from denoisetool.training.corrupt import Corrupted
     from denoisetool.training.data import load_photos
     from denoisetool.training.loop import Trainer
+    from denoisetool.training.sources import source_for
 
     plan = args.load(recipe)
     if not data.is_dir():
@@ -69,8 +86,8 @@ def train(
             )
 
     try:
-        source = Corrupted(plan, images) if plan.corruption else Synthetic(plan, images)
-        trainer = Trainer(plan, source, workplace, name)
+        weights = None if start is None else start_weights(plan, Registry().find(start))
+        trainer = Trainer(plan, source_for(plan, images), workplace, name, weights, features)
         if trainer.step:
             print_error(f"continuing at step {trainer.step} of {plan.steps}")
         try:
@@ -79,11 +96,42 @@ def train(
             trainer.save()
             print_error(f"stopped at step {trainer.step}; the same command goes on from there")
             raise
-        target = export.export(workplace, recipe, output or recipe.parent, [describe(data, images)])
+        place = output or (recipe.parent if recipe.name == RECIPE_FILE else workplace / "model")
+        target = export.export(workplace, recipe, place, [describe(data, images)])
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"
         raise OutputError(what, path=error.filename or workplace) from error
     print_error(f"model written to {target}; use it with --model {target}")
+
+
+def start_weights(plan: Recipe, entry: Entry) -> dict[str, Tensor]:
+    """The weights of a model, for a recipe of the same net.
+
+    What only one of the two has stays as a new net has it: a model that enlarges can start from one
+    that does not.
+
+    Raises:
+        ModelError: they are damaged, or of another net.
+    """
+    from denoisetool import nets
+    from denoisetool.engine.core import load_net
+
+    if entry.card.net != plan.net:
+        raise ModelError(
+            f"the recipe's net is {plan.net!r}, and that of model {entry.card.name!r} is"
+            f" {entry.card.net!r}",
+            hint="start from a model of the same net, or from none",
+        )
+    fresh = nets.build(plan.net, plan.net_args).state_dict()
+    given = load_net(entry.card, entry.weights).state_dict()
+    fits = {key: value for key, value in given.items() if _same(fresh.get(key), value)}
+    if not fits:
+        raise ModelError(f"no weight of model {entry.card.name!r} fits the recipe's net")
+    return fresh | fits
+
+
+def _same(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape
 
 
 def describe(data: Path, images: list[Any]) -> dict[str, Any]:

@@ -62,10 +62,9 @@ class Experts(nn.Module):
         return found
 
 
-def members(net: nn.Module) -> dict[str, UNet]:
+def members(net: nn.Module) -> dict[str, nn.Module]:
     """The nets that are trained apart, by kind; a net for every kind is called ''."""
     if isinstance(net, Experts):
-        found = {"camera": net.camera, "white": net.white}
+        found: dict[str, nn.Module] = {"camera": net.camera, "white": net.white}
         return found if net.own is None else found | {OWN: net.own}
-    assert isinstance(net, UNet)
     return {"": net}

@@ -11,7 +11,7 @@ from denoisetool import modelcard
 from denoisetool.errors import DenoiseError, ModelError
 from denoisetool.modelcard import ModelCard
 from denoisetool.registry import check
-from denoisetool.registry.places import Origin
+from denoisetool.registry.places import RECIPES, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,6 @@ def verify(card: ModelCard, weights: Path, digest: Callable[[Path], str]) -> Non
 
 def check_name(name: str) -> None:
     """Raise ModelError unless `name` can be a model's name."""
-    if not check.is_safe_name(name):
+    if not check.is_safe_name(name) or name == RECIPES:
         hint = "lower-case letters, digits, '-', '_' and '.', at most 64"
         raise ModelError(f"{name!r} cannot be the name of a model", hint=hint)

@@ -11,6 +11,8 @@ import denoisetool
 from denoisetool import settings
 
 Origin = Literal["user", "installed", "bundled"]
+RECIPES = "recipes"
+"""Folder beside the models of recipes that no shipped model was made with."""
 
 
 @dataclass(frozen=True, slots=True)

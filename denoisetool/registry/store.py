@@ -16,7 +16,7 @@ from denoisetool.errors import ModelError, UsageError
 from denoisetool.modelcard import CARD_FILE, ModelCard
 from denoisetool.registry import check, disk
 from denoisetool.registry.entry import Entry, check_name, look, verify
-from denoisetool.registry.places import Origin, Places
+from denoisetool.registry.places import RECIPES, Origin, Places
 
 Progress = Callable[[int, int | None], None]
 
@@ -198,7 +198,10 @@ class Registry:
 def _folders(shelf: Path) -> list[Path]:
     """Model folders in a shelf that may be missing or unreadable."""
     try:
-        return [p for p in shelf.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        return [
+            path for path in shelf.iterdir()
+            if path.is_dir() and not path.name.startswith(".") and path.name != RECIPES
+        ]  # fmt: skip
     except OSError:
         return []
 

@@ -11,7 +11,7 @@ from denoisetool.errors import UsageError
 
 CORRUPTIONS = ("gaussian", "poisson", "bernoulli", "text", "impulse")
 TARGETS = ("clean", "noisy")
-LOSSES = ("relative", "l2", "l1", "l0")
+LOSSES = ("relative", "l2", "l1", "l0", "charbonnier")
 """See `losses.picture_loss`."""
 
 
@@ -32,10 +32,18 @@ class Recipe:
             to zero (the rate is constant in between, so that a run can be prolonged).
         clip: largest gradient norm.
         ema: decay of the exponential moving average of the weights, the one that is shipped.
-        loss: one of `LOSSES`.
+        loss: one of `LOSSES`; pixel: its weight.
+        colour, content, adversarial, variation: weights of what is added to it: the difference of
+            coarse colour, of a frozen net's features (Johnson et al. 2016), what the critic says
+            (Goodfellow et al. 2014), and the output's total variation. See `objective`.
+        critic_width: features of the critic's first layers.
         corruption: one of `CORRUPTIONS` instead of a mix of noise; '' for the mix.
+        sigma: noise level of the corruption `gaussian`, of 255; clipped: whether it is clipped to
+            black and white and rounded to 8 bits, as in a file.
         targets: with a corruption, what the net is shown as its goal: `clean` patches or, as in
             Noise2Noise, `noisy` ones.
+        scale: how many times smaller than the target the input is; `patch` is the input's side.
+        reduction, reduced: by how much patches are reduced, and the share of those that are.
         pull: share of the way back to the weights it started from that each step goes, at the peak
             rate (Li et al. 2018, "Explicit inductive bias for transfer learning").
         mix: share of each kind of noise; see `degrade.KINDS`. For a net with experts a table of
@@ -61,8 +69,19 @@ class Recipe:
     clip: float = 1.0
     ema: float = 0.999
     loss: str = "relative"
+    pixel: float = 1.0
+    colour: float = 0.3
+    content: float = 0.0
+    adversarial: float = 0.0
+    variation: float = 0.0
+    critic_width: int = 64
     corruption: str = ""
+    sigma: float = 25.0
+    clipped: bool = False
     targets: str = "clean"
+    scale: int = 1
+    reduction: int = 2
+    reduced: float = 0.3
     pull: float = 0.0
     mix: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: int = 1000
@@ -137,6 +156,9 @@ def load(path: Path) -> Recipe:
             words = ", ".join(word for word in allowed if word)
             what = f"the recipe's {key} must be one of {words}, not {value!r}"
             raise UsageError(what, path=path)
-    if recipe.corruption and recipe.experts != ("",):
-        raise UsageError("a recipe with a corruption cannot have experts", path=path)
+    if recipe.corruption and (recipe.experts != ("",) or recipe.scale != 1):
+        what = "a recipe with a corruption cannot have experts or a scale"
+        raise UsageError(what, path=path)
+    if recipe.scale != recipe.net_args.get("scale", 1):
+        raise UsageError("the recipe's scale is not that of its net_args", path=path)
     return recipe

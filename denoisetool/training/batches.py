@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from denoisetool.training.args import Recipe
@@ -19,7 +20,7 @@ class Batch:
     """Patches of one step, float32 (N, C, H, W); nominally in [0, 1], but not clipped.
 
     Attributes:
-        noisy: what the net sees.
+        noisy: what the net sees; in training to enlarge, smaller than the target.
         target: the clean patch, or another noisy one of the same scene (Noise2Noise, Lehtinen et
             al. 2018).
         share: (N,) what share of the mean square of noisy - target is noise of `noisy`: 1 for a
@@ -67,6 +68,16 @@ class Source(Protocol):
         ...
 
 
+def reduced(picture: Tensor, scale: int) -> Tensor:
+    """(N, C, scale H, scale W) to (N, C, H, W): bicubic as Pillow does it, in [0, 1], in 8 bits."""
+    if scale == 1:
+        return picture
+    small = F.interpolate(
+        picture, scale_factor=1 / scale, mode="bicubic", align_corners=False, antialias=True
+    )
+    return small.clamp(0, 1).mul(255).round() / 255
+
+
 @dataclass(frozen=True, slots=True)
 class Synthetic:
     """Clean photos, and noise from the recipe's mixes; for experts in turn, step by step.
@@ -86,11 +97,17 @@ class Synthetic:
 
     def batch(self, step: int) -> Batch:
         """Drawn with the recipe's seed and the step."""
-        count, side = self.recipe.shape_at(step)
-        rng = np.random.default_rng((self.recipe.seed, step))
-        clean = Patches(self.images, rng).batch(count, side)
-        mix: dict[str, Any] = self.recipe.mix_for(self.turns[step % len(self.turns)])
+        recipe, scale = self.recipe, self.recipe.scale
+        count, side = recipe.shape_at(step)
+        rng = np.random.default_rng((recipe.seed, step))
+        patches = Patches(self.images, rng, recipe.reduction, recipe.reduced)
+        large = patches.batch(count, side * scale)
+        clean = reduced(large, scale)
+        mix: dict[str, Any] = recipe.mix_for(self.turns[step % len(self.turns)])
         degrade = Degradation(mix, seed=int(rng.integers(2**62)))
         noisy, target = degrade(clean)
+        if scale > 1:  # a dark scene is dark at either size
+            light = target.mean((1, 2, 3)) / clean.mean((1, 2, 3)).clamp(min=1e-4)
+            target = large * light[:, None, None, None]
         order = torch.from_numpy(rng.permutation(len(noisy)))  # kinds come in groups
         return Batch(noisy, target).rows(order)

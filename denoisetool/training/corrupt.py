@@ -2,7 +2,8 @@
 
 Each can be drawn twice for one patch, so that a net learns from corrupted targets what it would
 learn from clean ones: the mean (`gaussian`, `poisson`, `bernoulli`), the median (`text`) or the
-mode (`impulse`) of what a target could be. Tensors are float32 (N, 3, H, W), never clipped.
+mode (`impulse`) of what a target could be. Tensors are float32 (N, 3, H, W), not clipped unless
+that is asked for.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from denoisetool.training.batches import Batch
 from denoisetool.training.data import Image as Photo
 from denoisetool.training.data import Patches
 
-SIGMA = 25 / 255
-"""Standard deviation of `gaussian`."""
 PEAK = 30.0
 """Photons that white stands for in `poisson`."""
 KEPT = 0.5
@@ -32,13 +31,17 @@ REPLACED = 0.3
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
-def corrupt(kind: str, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+def corrupt(
+    kind: str, clean: Tensor, rng: np.random.Generator, sigma: float = 25.0, clipped: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """One corrupted version of clean patches.
 
     Args:
         kind: one of `args.CORRUPTIONS`.
         clean: (N, 3, H, W) in [0, 1].
         rng: the source of all choices.
+        sigma: of `gaussian`, in levels of 255.
+        clipped: whether `gaussian` is clipped and rounded as in an 8-bit file.
 
     Returns:
         The corrupted patches, and where they are known, (N, 1, H, W) of 0 and 1; None for
@@ -47,7 +50,8 @@ def corrupt(kind: str, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor,
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     shape = (len(clean), 1, *clean.shape[2:])
     if kind == "gaussian":
-        return clean + SIGMA * torch.randn(clean.shape, generator=generator), None
+        noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=generator)
+        return (noisy.clamp(0, 1).mul(255).round() / 255 if clipped else noisy), None
     if kind == "poisson":
         return torch.poisson(clean * PEAK, generator=generator) / PEAK, None
     if kind == "bernoulli":
@@ -98,9 +102,11 @@ class Corrupted:
         """Drawn with the recipe's seed and the step; the same inputs for both kinds of targets."""
         count, side = self.recipe.shape_at(step)
         rng = np.random.default_rng((self.recipe.seed, step))
-        clean = Patches(self.images, rng).batch(count, side)
-        noisy, _ = corrupt(self.recipe.corruption, clean, rng)
-        if self.recipe.targets == "clean":
+        recipe = self.recipe
+        clean = Patches(self.images, rng, recipe.reduction, recipe.reduced).batch(count, side)
+        how = (recipe.sigma, recipe.clipped)
+        noisy, _ = corrupt(recipe.corruption, clean, rng, *how)
+        if recipe.targets == "clean":
             return Batch(noisy, clean)
-        target, known = corrupt(self.recipe.corruption, clean, rng)
+        target, known = corrupt(recipe.corruption, clean, rng, *how)
         return Batch(noisy, target, torch.full((count,), 0.5), known)

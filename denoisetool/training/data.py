@@ -50,16 +50,22 @@ def load_photos(
 
 
 class Patches:
-    """Random patches: photos drawn by area, flips, quarter turns, channel gains, half size.
+    """Random patches: photos drawn by area, flips, quarter turns, channel gains, reduction.
 
     Args:
         images: uint8 (H, W, 3) photos.
         rng: the source of all choices.
+        reduction: how many pixels on each side are averaged to one in a patch that is reduced.
+        reduced: share of those.
     """
 
-    def __init__(self, images: list[Image], rng: np.random.Generator) -> None:
+    def __init__(
+        self, images: list[Image], rng: np.random.Generator, reduction: int = 2,
+        reduced: float = 0.3,
+    ) -> None:  # fmt: skip
         self.images = images
         self.rng = rng
+        self.reduction, self.reduced = reduction, reduced
         # A very large photo is not drawn in proportion to its area: scenes matter, not pixels.
         weights = np.sqrt([float(i.shape[0] * i.shape[1]) for i in images])
         self.cumulative = np.cumsum(weights) / weights.sum()
@@ -69,8 +75,9 @@ class Patches:
         out = np.empty((count, side, side, 3), np.float32)
         for i in range(count):
             image = self.images[int(np.searchsorted(self.cumulative, self.rng.random()))]
-            half = self.rng.random() < 0.3 and min(image.shape[:2]) >= 2 * side
-            out[i] = self._half(image, side) if half else self._crop(image, side)
+            fits = min(image.shape[:2]) >= self.reduction * side
+            reduce = self.rng.random() < self.reduced and fits
+            out[i] = self._reduced(image, side) if reduce else self._crop(image, side)
         out *= 1 / 255
         gains = self.rng.uniform(0.85, 1.0, (count, 1, 1, 3)).astype(np.float32)
         gains[self.rng.random(count) < 0.5] = 1
@@ -84,6 +91,8 @@ class Patches:
         patch = np.rot90(patch, turns)
         return patch[:, ::-1] if flip else patch
 
-    def _half(self, image: Image, side: int) -> npt.NDArray[np.float32]:
-        patch = self._crop(image, 2 * side).astype(np.float32)
-        return (patch[::2, ::2] + patch[1::2, ::2] + patch[::2, 1::2] + patch[1::2, 1::2]) * 0.25
+    def _reduced(self, image: Image, side: int) -> npt.NDArray[np.float32]:
+        by = self.reduction
+        patch = self._crop(image, by * side)
+        cells = patch.reshape(side, by, side, by, 3)
+        return np.asarray(cells.mean((1, 3), dtype=np.float32))

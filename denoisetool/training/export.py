@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
-from denoisetool.nets.experts import Experts, members
+from denoisetool.nets.dncnn import DnCNN
+from denoisetool.nets.experts import members
 from denoisetool.nets.parts import kmac_per_pixel
-from denoisetool.nets.unet import UNet
+from denoisetool.nets.srresnet import SRResNet
 from denoisetool.training import args
 from denoisetool.training.loop import CHECKPOINT
 
@@ -47,12 +48,16 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     except FileNotFoundError as error:
         raise ModelError("no checkpoint here", path=run, hint="train first") from error
     net = nets.build(recipe.net, recipe.net_args)
-    assert isinstance(net, (UNet, Experts))
     try:
         net.load_state_dict(state["average"])
     except RuntimeError as error:
         raise ModelError("the checkpoint does not fit the recipe's net", path=run) from error
     net.eval()
+    net_args = recipe.net_args
+    if isinstance(net, (DnCNN, SRResNet)):  # batch norms become part of the convolutions
+        net_args = net_args | {"batch_norm": False}
+        folded, net = net.fold(), nets.build(recipe.net, net_args).eval()
+        net.load_state_dict(folded)
     weights = {key: value.half().contiguous() for key, value in net.state_dict().items()}
     net.load_state_dict({key: value.float() for key, value in weights.items()})
     data = save(weights)
@@ -60,7 +65,8 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     (folder / WEIGHTS_FILE).write_bytes(data)
     if recipe_path.resolve() != (folder / RECIPE_FILE).resolve():
         shutil.copyfile(recipe_path, folder / RECIPE_FILE)
-    stride = net.stride
+    stride: int = net.stride  # type: ignore[assignment]
+    white = recipe.corruption == "gaussian"
     others = {
         kind: -(-effective_radius(member) // stride) * stride
         for kind, member in members(net).items()
@@ -71,13 +77,14 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         "name": recipe.name,
         "title": recipe.title,
         "net": recipe.net,
-        "net_args": recipe.net_args,
-        "channels": recipe.net_args.get("channels", 3),
+        "net_args": net_args,
+        "channels": net_args.get("channels", 3),
         "stride": stride,
         "receptive_radius": net.receptive_radius,
         "overlap": first,
         **({"overlaps": others} if others else {}),
-        "sigma_range": [0.0, 55.0],
+        **({"scale": recipe.scale} if recipe.scale > 1 else {}),
+        "sigma_range": [recipe.sigma, recipe.sigma] if white else [0.0, 55.0],
         "color_space": "sRGB",
         "kmac_per_pixel": round(kmac_per_pixel(net), 2),
         "parameters": sum(p.numel() for p in net.parameters()),
@@ -102,7 +109,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
 
 
 def effective_radius(net: nn.Module, side: int = 512) -> int:
-    """Pixels beyond which nothing changes the middle of a noisy picture by half a level.
+    """Pixels of the input beyond which nothing changes the middle of a picture by half a level.
 
     Half a picture is replaced by other noise on another grey; the columns of the untouched half
     whose result moves by more than `SEEN` count. The largest of several noise levels is taken.
@@ -110,15 +117,16 @@ def effective_radius(net: nn.Module, side: int = 512) -> int:
     rng = np.random.default_rng(0)
     radius = 0
     for sigma in (5, 25, 50):
-        first = 0.5 + rng.normal(0, sigma / 255, (1, 3, side, side))
+        first = 0.5 + rng.normal(0, sigma / 255, (1, 3, side // 2, side))
         second = first.copy()
-        second[..., side // 2 :] = 0.8 + rng.normal(0, sigma / 255, (1, 3, side, side // 2))
+        second[..., side // 2 :] = 0.8 + rng.normal(0, sigma / 255, (1, 3, side // 2, side // 2))
         with torch.inference_mode():
             outputs: list[Tensor] = [
                 net(torch.from_numpy(p).float().clamp(0, 1)) for p in (first, second)
             ]
-        moved = (outputs[0] - outputs[1]).abs().amax((0, 1, 2))[: side // 2] > SEEN
+        scale = outputs[0].shape[-1] // side
+        moved = (outputs[0] - outputs[1]).abs().amax((0, 1, 2))[: side // 2 * scale] > SEEN
         columns = torch.nonzero(moved)
         if len(columns):
-            radius = max(radius, side // 2 - int(columns.min()))
+            radius = max(radius, side // 2 - int(columns.min()) // scale)
     return radius

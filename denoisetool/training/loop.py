@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,17 @@ from torch import Tensor, nn
 from denoisetool import nets
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.nets.experts import members
+from denoisetool.nets.parts import enlarged
+from denoisetool.nets.unet import UNet
 from denoisetool.training.args import Recipe
 from denoisetool.training.batches import Batch, Source
-from denoisetool.training.losses import (
-    coarse_loss,
-    level_loss,
-    mean_psnr,
-    picture_loss,
-    true_level,
-)
+from denoisetool.training.losses import level_loss, mean_psnr, true_level
+from denoisetool.training.objective import Objective
 from denoisetool.training.optim import MatrixOptimizer
 from denoisetool.training.team import Team
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
-COLOUR_WEIGHT = 0.3
 LEVEL_WEIGHT = 0.3
 WILD = 2.5
 
@@ -51,15 +47,17 @@ class Trainer:
         folder: where the checkpoint and the log lie; a checkpoint found there is continued.
         device: `cpu` or `cuda`.
         start: weights to start from, and to be pulled back to; None for random ones.
+        features: file of frozen features for a recipe with a content loss.
 
     Raises:
         ModelError: the checkpoint there belongs to another architecture.
-        UsageError: the recipe's net has experts that its mix does not speak of, or the reverse.
+        UsageError: the recipe's net has experts that its mix does not speak of, or the reverse; or
+            it lacks its features.
     """
 
     def __init__(
         self, recipe: Recipe, source: Source, folder: Path, device: str,
-        start: Mapping[str, Tensor] | None = None,
+        start: Mapping[str, Tensor] | None = None, features: Path | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.source, self.folder = recipe, source, folder
         self.team = Team()
@@ -82,6 +80,7 @@ class Trainer:
         self.start_weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         self.anchor = [p.detach().clone() for p in self.net.parameters()] if recipe.pull else []
         self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
+        self.objective = Objective(recipe, self.device, features, self.team)
         self.usual_norms = [recipe.clip] * len(self.experts)
         self.step = 0
         self.pixels = 0
@@ -118,11 +117,10 @@ class Trainer:
                 self.save()
 
     def _train_step(self, batch: Batch) -> Tensor:
-        output, penalty = self._forward(batch)
-        progress = self.step / self.recipe.steps
-        loss = picture_loss(self.recipe.loss, output, batch, progress)
-        if self.recipe.loss in ("relative", "l2"):
-            loss = loss + COLOUR_WEIGHT * coarse_loss(output, batch.target, weight=batch.weight)
+        found, penalty = self._forward(batch)
+        batch = replace(batch, noisy=enlarged(batch.noisy, self.recipe.scale))
+        output = batch.noisy - found
+        loss = self.objective.loss(output, batch, self.step / self.recipe.steps)
         self.net.zero_grad(set_to_none=True)
         (loss + penalty).backward()  # type: ignore[no-untyped-call]
         self.team.average([p.grad for p in self.net.parameters() if p.grad is not None])
@@ -139,10 +137,13 @@ class Trainer:
             if self.anchor:
                 self._pull(self.recipe.pull * rate / self.recipe.rate)
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            mine: list[Tensor] = list(self.average.parameters())
-            current: list[Tensor] = list(self.net.parameters())
+        with torch.no_grad():  # batch norms' statistics too
+            mine, current = (
+                [t for t in net.state_dict().values() if t.is_floating_point()]
+                for net in (self.average, self.net)
+            )
             torch._foreach_lerp_(mine, current, 1 - decay)
+        self.objective.teach(output, batch.target, self.recipe.rate_at(self.step))
         return mean_psnr(output.detach(), batch.target)
 
     def _pull(self, share: float) -> None:
@@ -152,16 +153,15 @@ class Trainer:
             torch._foreach_lerp_(current, self.anchor, share)
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The denoised batch, and what the noise levels were off by.
+        """The noise found, and what the noise levels were off by.
 
         Half of the batch is told the true level, give or take a fifth, so that the denoiser learns
         to obey; the other half goes by the estimate, and the estimator learns from the picture too.
         """
         net, noisy = self.experts[self.step % len(self.experts)], batch.noisy
         with torch.autocast(self.device.type, torch.bfloat16):
-            if net.levels is None:
-                noise = net(noisy)
-                return noisy - noise.float(), noise.new_zeros(())
+            if not isinstance(net, UNet) or net.levels is None:
+                return net(noisy).float(), noisy.new_zeros(())
             truth, sure = self._levels(batch)
             level = net.level(noisy).float()
             half = len(noisy) // 2
@@ -171,7 +171,7 @@ class Trainer:
             if sure is not None:
                 told = torch.lerp(level[:half], told, sure[:half])
             noise = net(noisy, torch.cat([told, level[half:]]))
-        return noisy - noise.float(), LEVEL_WEIGHT * level_loss(level, truth, sure)
+        return noise.float(), LEVEL_WEIGHT * level_loss(level, truth, sure)
 
     def _levels(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The true noise levels, and how sure they are, 0..1, where some pixels do not count."""
@@ -234,6 +234,7 @@ class Trainer:
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "objective": self.objective.state_dict(),
         }
         temporary = self.folder / (CHECKPOINT + ".part")
         with temporary.open("wb") as file:
@@ -254,5 +255,6 @@ class Trainer:
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state_dict(state["objective"])
         self.step, self.pixels = state["step"], state["pixels"]
         self.usual_norms = state["usual_norms"]

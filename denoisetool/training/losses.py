@@ -9,6 +9,8 @@ from torch import Tensor
 from denoisetool.training.batches import Batch
 
 FLOOR = 0.2 / 255
+SOFT = 1e-3
+"""Errors far below this count squared in the Charbonnier loss (Charbonnier et al. 1994)."""
 CALM = 25 / 255
 """Noise at which patches weigh 1; without any they weigh 2.
 
@@ -34,6 +36,8 @@ def picture_loss(kind: str, output: Tensor, batch: Batch, progress: float = 0.0)
         progress: 0..1, how much of the training is done; `l0` is annealed by it.
     """
     error, weight = output - batch.target, batch.weight
+    if kind == "charbonnier":
+        return _mean((error.square() + SOFT**2).sqrt(), weight).mean()
     if kind == "l1":
         return _mean(error.abs(), weight).mean()
     if kind == "l0":  # |error|^gamma, gamma falling from 2 to 0, made finite by a small constant
@@ -65,6 +69,18 @@ def coarse_loss(
     """Mean absolute difference of the pictures boxed by `side`: holds the colour of areas."""
     error = output - target
     return F.avg_pool2d(error if weight is None else error * weight, side).abs().mean()
+
+
+def variation_loss(output: Tensor) -> Tensor:
+    """Total variation (Rudin, Osher and Fatemi 1992), its anisotropic form, per sample."""
+    across = (output[..., 1:] - output[..., :-1]).abs().mean()
+    down = (output[..., 1:, :] - output[..., :-1, :]).abs().mean()
+    return across + down
+
+
+def critic_loss(verdict: Tensor, real: bool) -> Tensor:
+    """Binary cross-entropy of a critic's logits, (N,), with what they should say."""
+    return F.binary_cross_entropy_with_logits(verdict, torch.full_like(verdict, float(real)))
 
 
 def true_level(noise: Tensor, radius: int = 2, weight: Tensor | None = None) -> Tensor:
