@@ -10,7 +10,13 @@ from denoisetool.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-CLASSES = {"unet": "UNet", "experts": "Experts", "srresnet": "SRResNet", "dncnn": "DnCNN"}
+CLASSES = {
+    "unet": "UNet",
+    "experts": "Experts",
+    "srresnet": "SRResNet",
+    "dncnn": "DnCNN",
+    "ipt": "IPT",
+}
 """Names of the nets, which are those of their modules, and the class in each."""
 
 

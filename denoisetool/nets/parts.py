@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,15 +48,26 @@ def convolutions(net: nn.Module) -> Iterator[nn.Conv2d]:
 
 
 def kmac_per_pixel(net: nn.Module, channels: int = 3, side: int = 64) -> float:
-    """Thousands of multiply-accumulates per input pixel, counted by running the convolutions."""
+    """Thousands of multiply-accumulates per input pixel, counted by running the net.
+
+    Those of convolutions, linear layers and attention; `side` is raised to a multiple of the net's
+    stride.
+    """
     macs = 0
+    side = -(-side // int(getattr(net, "stride", 1))) * int(getattr(net, "stride", 1))
 
-    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         nonlocal macs
-        assert isinstance(module, nn.Conv2d)
-        macs += module.weight.numel() * output.shape[-1] * output.shape[-2]
+        if isinstance(module, nn.Conv2d):
+            macs += module.weight.numel() * output[:, 0].numel()
+        elif isinstance(module, nn.Linear):
+            macs += module.weight.numel() * output[..., 0].numel()
+        elif isinstance(module, nn.MultiheadAttention):
+            asked, given = inputs[0][..., 0].numel(), inputs[1][..., 0].numel()
+            dim = module.embed_dim
+            macs += 2 * (asked + given) * dim**2 + 2 * asked * inputs[1].shape[1] * dim
 
-    hooks = [conv.register_forward_hook(count) for conv in convolutions(net)]
+    hooks = [module.register_forward_hook(count) for module in net.modules()]
     try:
         with torch.inference_mode():
             net(torch.zeros(1, channels, side, side, dtype=next(net.parameters()).dtype))
