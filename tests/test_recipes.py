@@ -36,7 +36,9 @@ TINY: dict[str, dict[str, Any]] = {
     "experts": {"widths": [8, 16], "blocks": [1, 1], "down_blocks": [0]},
     "srresnet": {"width": 16, "blocks": 2, "kernel": 3},
     "dncnn": {"width": 8, "depth": 4},
-}
+    "ipt": {"width": 8, "patch": 24, "token": 3, "encoders": 1, "decoders": 1, "heads": 4,
+            "hidden": 64, "margin": 4},
+}  # fmt: skip
 
 
 def _name(path: Path) -> str:
@@ -66,8 +68,9 @@ def _tiny(path: Path, into: Path) -> Path:
     data["net_args"] |= TINY[data["net"]]
     if data["net_args"].get("level_width"):
         data["net_args"]["level_width"] = 4
+    side = data["net_args"].get("patch", 24 if "scale" in data else 32)
     data |= {
-        "steps": 50, "batch": 8, "patch": 24 if data.get("scale", 1) > 1 else 32, "tail": 0.0,
+        "steps": 50, "batch": 8, "patch": side, "tail": 0.0,
         "rate": 5e-3, "warmup": 5, "ema": 0.9, "reduced": 0.0, "critic_width": 8,
         "log_every": 25, "checkpoint_every": 50,
     }  # fmt: skip

@@ -78,7 +78,7 @@ def write(
     net.eval()
     stride = parent.card.stride
     with torch.inference_mode():
-        radius = -(-effective_radius(members(net)[expert]) // stride) * stride
+        radius = -(-effective_radius(members(net)[expert], stride) // stride) * stride
     _set_overlap(card, expert, max(radius, card.get("overlap", 0)))
     made_for = cameras(shots)
     of = ", ".join(c["camera"] for c in made_for) or "the user's own photos"

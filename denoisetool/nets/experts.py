@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from denoisetool.modelcard import OWN
+from denoisetool.nets.ipt import IPT
 from denoisetool.nets.unet import UNet
 
 
@@ -63,8 +64,10 @@ class Experts(nn.Module):
 
 
 def members(net: nn.Module) -> dict[str, nn.Module]:
-    """The nets that are trained apart, by kind; a net for every kind is called ''."""
+    """The nets that are trained in turn, by kind of noise or by task; '' for the only one."""
     if isinstance(net, Experts):
         found: dict[str, nn.Module] = {"camera": net.camera, "white": net.white}
         return found if net.own is None else found | {OWN: net.own}
+    if isinstance(net, IPT):
+        return {name: net.for_task(name) for name in net.tasks}
     return {"": net}

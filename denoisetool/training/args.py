@@ -38,6 +38,7 @@ class Recipe:
             (Goodfellow et al. 2014), and the output's total variation. See `objective`.
         critic_width: features of the critic's first layers.
         corruption: one of `CORRUPTIONS` instead of a mix of noise; '' for the mix.
+        contrast: weight of IPT's contrastive loss, for a net that has several tasks.
         sigma: noise level of the corruption `gaussian`, of 255; clipped: whether it is clipped to
             black and white and rounded to 8 bits, as in a file.
         targets: with a corruption, what the net is shown as its goal: `clean` patches or, as in
@@ -75,6 +76,7 @@ class Recipe:
     adversarial: float = 0.0
     variation: float = 0.0
     critic_width: int = 64
+    contrast: float = 0.0
     corruption: str = ""
     sigma: float = 25.0
     clipped: bool = False

@@ -17,7 +17,7 @@ from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
 from denoisetool.nets.dncnn import DnCNN
-from denoisetool.nets.experts import members
+from denoisetool.nets.experts import Experts, members
 from denoisetool.nets.parts import kmac_per_pixel
 from denoisetool.nets.srresnet import SRResNet
 from denoisetool.training import args
@@ -66,10 +66,12 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     if recipe_path.resolve() != (folder / RECIPE_FILE).resolve():
         shutil.copyfile(recipe_path, folder / RECIPE_FILE)
     stride: int = net.stride  # type: ignore[assignment]
+    scale: int = getattr(net, "scale", 1)
     white = recipe.corruption == "gaussian"
+    trained = members(net) if isinstance(net, Experts) else {"": net}
     others = {
-        kind: -(-effective_radius(member) // stride) * stride
-        for kind, member in members(net).items()
+        kind: -(-effective_radius(member, stride) // stride) * stride
+        for kind, member in trained.items()
     }
     first = others.pop(next(iter(others)))
     card: dict[str, Any] = {
@@ -83,7 +85,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         "receptive_radius": net.receptive_radius,
         "overlap": first,
         **({"overlaps": others} if others else {}),
-        **({"scale": recipe.scale} if recipe.scale > 1 else {}),
+        **({"scale": scale} if scale > 1 else {}),
         "sigma_range": [recipe.sigma, recipe.sigma] if white else [0.0, 55.0],
         "color_space": "sRGB",
         "kmac_per_pixel": round(kmac_per_pixel(net), 2),
@@ -108,13 +110,14 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     return folder
 
 
-def effective_radius(net: nn.Module, side: int = 512) -> int:
+def effective_radius(net: nn.Module, stride: int) -> int:
     """Pixels of the input beyond which nothing changes the middle of a picture by half a level.
 
     Half a picture is replaced by other noise on another grey; the columns of the untouched half
     whose result moves by more than `SEEN` count. The largest of several noise levels is taken.
     """
     rng = np.random.default_rng(0)
+    side = -(-512 // (2 * stride)) * 2 * stride
     radius = 0
     for sigma in (5, 25, 50):
         first = 0.5 + rng.normal(0, sigma / 255, (1, 3, side // 2, side))

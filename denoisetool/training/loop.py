@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from denoisetool import nets
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.nets.experts import members
+from denoisetool.nets.ipt import Task
 from denoisetool.nets.parts import enlarged
 from denoisetool.nets.unet import UNet
 from denoisetool.training.args import Recipe
 from denoisetool.training.batches import Batch, Source
+from denoisetool.training.contrast import contrastive_loss
 from denoisetool.training.losses import level_loss, mean_psnr, true_level
 from denoisetool.training.objective import Objective
 from denoisetool.training.optim import MatrixOptimizer
@@ -118,7 +120,8 @@ class Trainer:
 
     def _train_step(self, batch: Batch) -> Tensor:
         found, penalty = self._forward(batch)
-        batch = replace(batch, noisy=enlarged(batch.noisy, self.recipe.scale))
+        scale = batch.target.shape[-1] // batch.noisy.shape[-1]
+        batch = replace(batch, noisy=enlarged(batch.noisy, scale))
         output = batch.noisy - found
         loss = self.objective.loss(output, batch, self.step / self.recipe.steps)
         self.net.zero_grad(set_to_none=True)
@@ -153,13 +156,16 @@ class Trainer:
             torch._foreach_lerp_(current, self.anchor, share)
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The noise found, and what the noise levels were off by.
+        """The noise found, and what else is to be small: what the noise levels are off by.
 
         Half of the batch is told the true level, give or take a fifth, so that the denoiser learns
         to obey; the other half goes by the estimate, and the estimator learns from the picture too.
         """
         net, noisy = self.experts[self.step % len(self.experts)], batch.noisy
         with torch.autocast(self.device.type, torch.bfloat16):
+            if isinstance(net, Task) and self.recipe.contrast:
+                found, features = net.forward_features(noisy)
+                return found.float(), self.recipe.contrast * contrastive_loss(features[:, ::4])
             if not isinstance(net, UNet) or net.levels is None:
                 return net(noisy).float(), noisy.new_zeros(())
             truth, sure = self._levels(batch)
