@@ -81,8 +81,7 @@ def test_the_own_task_is_the_one_of_the_arguments() -> None:
 
 
 def test_untrained_it_changes_nothing() -> None:
-    net = nets.build("ipt", SMALL)
-    x = torch.rand(1, 3, 16, 8)
+    net, x = IPT(**SMALL), torch.rand(1, 3, 16, 8)
     for task in TASKS:
         found = net(x, task)
         assert found.abs().max() == 0
@@ -156,8 +155,7 @@ def test_a_task_trains_the_body_and_what_is_its_own() -> None:
 
 def test_two_tasks_are_learned_in_turn() -> None:
     torch.manual_seed(0)
-    net = nets.build("ipt", SMALL)
-    assert isinstance(net, IPT)
+    net = IPT(**SMALL)
     levels = torch.rand(8, 3, 4, 4)
     clean = torch.nn.functional.interpolate(levels, scale_factor=6.0, mode="bilinear")
     noisy = clean[..., 6:18, 6:18] + 0.2 * torch.randn(8, 3, 12, 12)

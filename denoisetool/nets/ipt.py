@@ -270,7 +270,7 @@ class IPT(nn.Module):
             x = x.unfold(2, self.patch, self.stride).unfold(3, self.patch, self.stride)
             x = x.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels, self.patch, self.patch)
         parts = []
-        for windows in [x] if exporting else x.split(CHUNK):
+        for windows in [x] if exporting else torch.split(x, CHUNK):
             found, decoded = self._window(windows, name)
             scale = self.scales[name]
             edge = 0 if single else self.margin * scale
