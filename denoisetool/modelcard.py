@@ -13,6 +13,8 @@ CARD_FILE = "model.toml"
 WEIGHTS_FILE = "weights.safetensors"
 RECIPE_FILE = "recipe.toml"
 CARD_VERSION = 1
+SCALES = (1, 2, 4)
+"""How many times larger on each side a model may make photos."""
 OWN = "own"
 """The kind of noise of the cameras that a model was fine-tuned for, and its expert's name."""
 
@@ -137,7 +139,7 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
     if not all(isinstance(table, dict) for table in values.get("cameras", [])):
         raise ModelError("the model card's 'cameras' must be tables", path=path)
     card = ModelCard(**values)
-    possible = card.channels in (1, 3) and card.scale in (1, 2, 4)
+    possible = card.channels in (1, 3) and card.scale in SCALES
     if not (possible and card.stride >= 1 and card.overlap >= 0 and card.bytes_per_pixel >= 0):
         what = "the model card's channels, scale, stride, overlap or memory is impossible"
         raise ModelError(what, path=path)

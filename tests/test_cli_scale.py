@@ -228,6 +228,42 @@ def test_the_setting_can_be_kept(photos: Path, tmp_path: Path, upscalers: Path, 
     assert (run.code, "enlarges 2 times, and scale is 1" in run.err) == (2, True)
 
 
+def test_reports_show_before_as_large_as_after(
+    photos: Path, tmp_path: Path, upscalers: Path, cli: Cli
+) -> None:
+    page, out = tmp_path / "run.html", tmp_path / "out"
+    run = cli(photos / "b.png", "-o", out, "--scale", "2", "--report", page)
+    assert run.code == 0, run.err
+    text = page.read_text()
+    for word in ("128 × 96", "2 times, before is bicubic", "Mean estimated noise"):
+        assert word in text
+    assert "Noise removed" not in text
+    assert cli("compare", photos / "b.png", out / "b.png", "-o", tmp_path / "two.html").code == 0
+    assert "2 times, before is bicubic" in (tmp_path / "two.html").read_text()
+
+
+def test_models_that_enlarge_are_told_apart_and_not_fine_tuned(
+    photos: Path, upscalers: Path, home: Path, cli: Cli
+) -> None:
+    assert "enlarges           2 times" in cli("models", "info", "upscale-x2").out
+    assert cli("models", "list", "--json").events[-1]["card"]["scale"] == 4
+    run = cli("finetune", photos, "--from", "upscale-x2", "--dry-run")
+    assert (run.code, run.out) == (4, "")
+    assert "model 'upscale-x2' enlarges 2 times, and cannot be fine-tuned" in run.err
+    tiny.model(home / "data" / "models" / "detail", "dncnn", depth=3, width=4, batch_norm=False)
+    run = cli("finetune", photos, "--from", "detail")
+    assert (run.code, "'detail' is a dncnn, and cannot be fine-tuned" in run.err) == (4, True)
+
+
+def test_a_denoiser_at_full_resolution_is_a_model_by_name(
+    photos: Path, tmp_path: Path, home: Path, cli: Cli
+) -> None:
+    tiny.model(home / "data" / "models" / "detail", width=8, blocks=2, kernel=3)
+    run = cli(photos, "-o", tmp_path / "out", "--model", "detail", "--json")
+    assert run.code == 0, run.err
+    assert {(e["scale"], e["width"], e["noise"] > 0) for e in run.of("photo")} == {(1, 64, True)}
+
+
 def test_through_pipes(upscalers: Path, home: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "denoisetool", "-", "-o", "-", "--scale", "2"]
     run = subprocess.run(

@@ -228,3 +228,11 @@ def test_tiles_follow_the_memory_that_the_card_tells(tmp_path: Path) -> None:
     assert sides[0] == sides[1]
     assert sides[1] == pytest.approx(2 * sides[2], abs=32)
     assert sides[3] == 128
+
+
+def test_doctor_knows_the_truth_in_every_scale() -> None:
+    from denoisetool.cli import doctor
+
+    large = doctor._rendered(200, 4)
+    boxed = large.reshape(200, 4, 200, 4, 3).mean((1, 3))
+    assert np.abs(boxed - doctor._rendered(200))[1:-1, 1:-1].max() < 1
