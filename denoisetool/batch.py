@@ -80,6 +80,7 @@ def prepare(
     index: files.Index,
     format: str = "keep",  # noqa: A002 - the setting's name
     name: str | None = None,
+    scale: int = 1,
     overwrite: bool = False,
     skip_existing: bool = False,
     without: Collection[Path] = (),
@@ -98,6 +99,7 @@ def prepare(
         index: remembers what was made.
         format: name of the format to write, or `keep`.
         name: template for names, or None.
+        scale: how many times larger results are on each side.
         overwrite: existing outputs may be replaced.
         skip_existing: existing outputs are left and count as skipped.
         without: photos in the inputs that are left out.
@@ -128,7 +130,7 @@ def prepare(
     wanted = format_for(where.file, format)
     suffixes = () if wanted is None else formats.by_name(wanted).suffixes
     batch.plan = files.plan(
-        sources, where, name=name, suffixes=(lambda _: suffixes) if suffixes else None
+        sources, where, name=name, suffixes=(lambda _: suffixes) if suffixes else None, scale=scale
     )
     batch.failed += [failure(p.path, None, p.error) for p in batch.plan.problems]
     outputs = batch.plan.outputs
@@ -140,7 +142,7 @@ def prepare(
         if verdict is files.Verdict.SAME:
             batch.skipped.append(Outcome(source, target, "skipped", "already done"))
         elif verdict is files.Verdict.MISSING or overwrite:
-            batch.jobs.append(Job(source, target, wanted, overwrite, sizes[source]))
+            batch.jobs.append(Job(source, target, wanted, overwrite, sizes[source], scale))
         elif skip_existing:
             batch.skipped.append(Outcome(source, target, "skipped", "the output exists"))
         else:
@@ -173,7 +175,8 @@ def _in_the_way(verdict: files.Verdict) -> OutputExists:
 def preview(batch: Batch) -> Iterator[Planned]:
     """What would be done with every photo (`--dry-run`)."""
     for job in batch.jobs:
-        yield Planned(job.source, job.target, "denoise", megapixels=round(job.megapixels, 3))
+        size = round(job.megapixels, 3)
+        yield Planned(job.source, job.target, "denoise", megapixels=size, scale=job.scale)
     for outcome in batch.skipped:
         yield Planned(outcome.source, outcome.target, "skip", outcome.reason)
     for outcome in batch.failed:

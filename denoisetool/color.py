@@ -19,7 +19,8 @@ Float = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
 
 CELL = 16
-"""Side in pixels of a cell of the fine grid; the coarse grid's is four times that."""
+"""Side in pixels of a cell of the fine grid; the coarse grid's is four times that. In an enlarged
+photo cells are larger by its scale: as much of the noise that was in the photo averages out."""
 FREE = 0.05 / 255
 """Shift that is always allowed: a twentieth of a level of 255."""
 CELL_SHARE, BLOCK_SHARE, PHOTO_SHARE = 0.08, 0.024, 0.004
@@ -37,39 +38,44 @@ class CoarseField:
         grid: (h, w, C) float32, one value per cell.
         width: columns of the picture, or of the part of it that is wanted.
         top, left: where that part begins.
+        cell: side in pixels of a cell.
     """
 
-    def __init__(self, grid: Float, width: int, top: int = 0, left: int = 0) -> None:
+    def __init__(
+        self, grid: Float, width: int, top: int = 0, left: int = 0, cell: int = CELL
+    ) -> None:
         self._grid, self._width, self._top, self._left = grid, width, top, left
+        self._cell = cell
 
     def part(self, top: int, left: int, width: int) -> CoarseField:
         """The same for a part of the picture, whose rows and columns then count from 0."""
-        return CoarseField(self._grid, width, self._top + top, self._left + left)
+        return CoarseField(self._grid, width, self._top + top, self._left + left, self._cell)
 
     def band(self, top: int, bottom: int) -> Float:
         """Rows `top` to `bottom` of it at full size, bilinear: float32 (bottom - top, width, C)."""
         cells, _, channels = self._grid.shape
-        above, down = _taps(np.arange(top, bottom) + self._top, CELL, cells)
+        above, down = _taps(np.arange(top, bottom) + self._top, self._cell, cells)
         first, last = int(above[0]), min(int(above[-1]) + 1, cells - 1)
-        near = _widen(self._grid[first : last + 1], CELL, self._width, self._left)
+        near = _widen(self._grid[first : last + 1], self._cell, self._width, self._left)
         near = near.reshape(last - first + 1, -1)
         step = np.diff(near, axis=0, append=near[-1:])
         band = np.empty((bottom - top, near.shape[1]), np.float32)
-        cell = above - first
+        above -= first
         for index in range(len(near)):
-            rows = slice(*np.searchsorted(cell, (index, index + 1)))  # they lie together
+            rows = slice(*np.searchsorted(above, (index, index + 1)))  # they lie together
             np.multiply(step[index], down[rows, None], out=band[rows])
             band[rows] += near[index]
         return band.reshape(bottom - top, self._width, channels)
 
 
-def drift(mean: Float, power: Float, width: int) -> CoarseField:
+def drift(mean: Float, power: Float, width: int, cell: int = CELL) -> CoarseField:
     """Find by what a noise estimate would shift colours beyond what noise explains.
 
     Args:
         mean: (h, w, C) means of the estimate over cells, from `cells`.
         power: their mean squares.
         width: columns of the picture.
+        cell: side in pixels of a cell.
 
     Returns:
         What is to be taken out of the estimate, in its unit.
@@ -87,7 +93,7 @@ def drift(mean: Float, power: Float, width: int) -> CoarseField:
     found += spread
     rest -= spread
     found += _excess(rest, CELL_SHARE * sigma)
-    return CoarseField(found, width)
+    return CoarseField(found, width, cell=cell)
 
 
 def _excess(mean: Float, allowed: Float) -> Float:
@@ -100,17 +106,17 @@ def _overall(cells: Float) -> Float:
     return np.asarray(cells.mean((0, 1), dtype=np.float32)[None, None, :])
 
 
-def cells(noise: Half, lanes: Lanes = CALLER) -> tuple[Float, Float]:
+def cells(noise: Half, lanes: Lanes = CALLER, cell: int = CELL) -> tuple[Float, Float]:
     """Mean and mean square over cells; partial cells at the border count what they have."""
     height, width, channels = noise.shape
-    rows, columns = -(-height // CELL), -(-width // CELL)
+    rows, columns = -(-height // cell), -(-width // cell)
     mean = np.empty((rows, columns, channels), np.float32)
     power = np.empty_like(mean)
-    starts = np.arange(0, width, CELL)
-    lengths = np.minimum(CELL, width - starts).astype(np.float32)[:, None]
+    starts = np.arange(0, width, cell)
+    lengths = np.minimum(cell, width - starts).astype(np.float32)[:, None]
 
     def measure(row: int) -> None:
-        band = widened(noise[row * CELL : (row + 1) * CELL])
+        band = widened(noise[row * cell : (row + 1) * cell])
         area = lengths * len(band)
         mean[row] = np.add.reduceat(band.sum(0), starts, axis=0) / area
         power[row] = np.add.reduceat(np.square(band, out=band).sum(0), starts, axis=0) / area

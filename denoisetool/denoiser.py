@@ -1,4 +1,10 @@
-"""Photo to photo: tiles through the engine, noise blended, colour locked, noise subtracted."""
+"""Photo to photo: tiles through the engine, noise blended, colour locked, noise subtracted.
+
+A model whose card has a scale also enlarges. Its noise is as large as the result, and what it is
+taken from is the photo's bicubic enlargement; detail that was added is in it, negative, and cannot
+be told from noise. So nothing is said about how much noise there was, and no photo is too clean for
+it, no texture bounds it, and there is no second pass.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool import color, metrics, noise, tiling
+from denoisetool import bicubic, color, metrics, noise, tiling
 from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
 from denoisetool.formats.exif import shot
@@ -45,7 +51,10 @@ class NoiseEstimator(Protocol):
     kinds: tuple[str, ...]
 
     def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
-        """Float16 noise of float32 (h, w, C) tiles. Raises OutOfMemoryError."""
+        """Float16 noise of float32 (h, w, C) tiles, by the card's scale larger.
+
+        Raises OutOfMemoryError.
+        """
         ...
 
     def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
@@ -62,17 +71,20 @@ class Report:
     """What denoising did to one photo.
 
     Attributes:
-        noise: rms of the noise that was found, in levels of 255.
+        noise: rms of the noise that was found, in levels of 255; None where it is not known.
+        scale: how many times larger the photo became on each side.
         clean: whether there was next to none, so that the photo was left as it is.
         model: name of the model, where it is not the run's own.
         kind: the kind of that noise, `camera`, `white` or `own`; None when the model does not ask.
-        shift_mean: CIEDE2000 between the 16 x 16-boxed pictures before and after, mean.
+        shift_mean: CIEDE2000 between the 16 x 16-boxed pictures before and after, mean; pixels are
+            those of the photo, and before is its enlargement where it was enlarged.
         shift_p95: the same, 95th percentile.
         changed: whether any sample changed.
         notes: sentences about what had to be done otherwise than planned.
     """
 
-    noise: float = 0.0
+    noise: float | None = 0.0
+    scale: int = 1
     model: str | None = None
     kind: str | None = None
     clean: bool = False
@@ -88,7 +100,8 @@ class Denoiser:
 
     Attributes:
         engine: estimates the noise of tiles.
-        strength: 0..2; the second unit is a second pass over the result of the first.
+        strength: 0..2; the second unit is a second pass over the result of the first, or nothing
+            where the photo is enlarged.
         luma: 0..1, share of the brightness noise to remove.
         chroma: 0..1, share of the colour noise to remove.
         color_lock: whether coarse colour is held (see color.py).
@@ -109,17 +122,19 @@ class Denoiser:
     own: bool = False
 
     def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
-        """Take the noise out of `photo`, in place (its pixels; alpha is never touched).
+        """Take the noise out of `photo`, in place (its pixels; alpha is enlarged at most).
 
         Args:
-            photo: the photo; its pixels are changed.
+            photo: the photo; its pixels are changed, or become larger ones.
             progress: called with the share of the photo done so far, 0..1.
 
         Raises:
             ImplausibleResult: the model gives nonsense for this photo, in float32 too.
         """
+        if self.engine.card.scale > 1:
+            return self._enlarge(photo, self.engine.card.scale, progress)
         report = Report()
-        if self.strength == 0 or self.luma == self.chroma == 0:
+        if self._idle:
             return report
         before = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
         passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
@@ -132,6 +147,49 @@ class Denoiser:
         if report.changed:
             after = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
             report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
+        return report
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no noise is to be taken out."""
+        return self.strength == 0 or self.luma == self.chroma == 0
+
+    def _enlarge(
+        self, photo: Photo, scale: int, progress: Callable[[float], None] | None
+    ) -> Report:
+        """`denoise` with a model that enlarges. The colour lock sees the same parts as without."""
+        report, lanes = Report(noise=None, scale=scale, changed=True), self.engine.lanes
+        small, peak, cell = photo.pixels, photo.peak, scale * COARSE
+        if self._idle:
+            photo.pixels = bicubic.enlarged(small, scale, peak, lanes)
+        else:
+            found = self.estimate(photo, report, progress)
+            mean, power = color.cells(found, lanes, cell)
+            before = np.empty_like(mean)
+
+            def source(top: int, bottom: int) -> Float:
+                rows = bicubic.rows(small, scale, top, bottom)
+                shown = np.clip(rows, 0, peak) if small.dtype.kind == "u" else rows
+                coarse = metrics.box_reduce(shown, cell)
+                before[top // cell : -(-bottom // cell)] = coarse  # bands are whole cells
+                return rows
+
+            large: Pixels = np.empty(found.shape, small.dtype)
+            noise.subtract(
+                large, found, peak,
+                strength=min(1.0, self.strength), luma=self.luma, chroma=self.chroma,
+                drift=color.drift(mean, power, found.shape[1], cell) if self.color_lock else None,
+                source=source, lanes=lanes,
+            )  # fmt: skip
+            del found
+            photo.pixels = large
+            after = metrics.box_reduce(large, cell, lanes)
+            report.shift_mean, report.shift_p95 = _shift(before, after, peak)
+        if photo.alpha is not None:
+            photo.alpha = bicubic.enlarged(photo.alpha[..., None], scale, peak, lanes)[..., 0]
+            if photo.alpha.dtype.kind == "f":
+                photo.alpha = photo.alpha.clip(0, 1)
+        photo.scale *= scale
         return report
 
     def _take_out(
@@ -159,7 +217,9 @@ class Denoiser:
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None = None,
         number: int = 0, passes: int = 1,
     ) -> Half:  # fmt: skip
-        """The whole picture's noise, (H, W, C) float16; halves the tile, then changes engine.
+        """The whole picture's noise, float16; halves the tile, then changes engine.
+
+        It is (H, W, C), or as much larger as the model makes the photo.
 
         Args:
             photo: the photo, which stays as it is.
@@ -197,7 +257,8 @@ class Denoiser:
         card = engine.card
         kind = report.kind = report.kind or self.kind(photo, engine)
         layout = (photo.height, photo.width, side, card.overlap_for(kind), card.stride)
-        total = np.zeros(photo.pixels.shape, np.float16)
+        height, width, channels = photo.pixels.shape
+        total = np.zeros((card.scale * height, card.scale * width, channels), np.float16)
         tiles, done, turn = tiling.plan(*layout), 0, threading.Lock()
 
         def run(part: list[tiling.Tile]) -> None:
@@ -207,7 +268,7 @@ class Denoiser:
             for tile, given, found in zip(part, inputs, results, strict=True):
                 checked = self._checked(engine, given, found, report, photo)
                 with turn:  # neighbours share their ramps
-                    tiling.blend(total, checked, tile)
+                    tiling.blend(total, checked, tile.enlarged(card.scale))
             with turn:
                 done += len(part)
                 if progress is not None:

@@ -28,6 +28,7 @@ class Start:
         device: `cpu`, `cuda:0`, ...; precision: `fp32`, `bf16` or `fp16`; reason: why these.
         model: its name.
         photos: how many are to be done; megapixels is known only photo by photo.
+        scale: how many times larger results are on each side.
     """
 
     device: str
@@ -35,17 +36,22 @@ class Start:
     reason: str
     model: str
     photos: int
+    scale: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What would be done with one photo (`--dry-run`)."""
+    """What would be done with one photo (`--dry-run`).
+
+    `megapixels` is its size before, and `scale` how many times larger it would become on each side.
+    """
 
     source: Path
     target: Path | None
     action: Literal["denoise", "skip", "refuse"]
     reason: str = ""
     megapixels: float = 0.0
+    scale: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,11 @@ class Outcome:
         status: done, skipped or failed; reason: why, unless done.
         error: the error's kind, a stable word (see errors.py), for failures.
         megapixels: its size.
+        scale: how many times larger it became on each side.
+        width, height: size in pixels of the result, upright; None if there is none.
         seconds: time of decode, denoise and encode, summed.
-        noise: estimated noise that was removed at strength 1, rms in levels of 255.
+        noise: estimated noise that was removed at strength 1, rms in levels of 255; None where it
+            is not known, as of an enlarged photo.
         noise_kind: `camera`, `white` or `own`; None when the model does not tell them apart.
         model: name of a model fine-tuned for its camera, if one was used.
         clean: True when there was next to no noise and the photo was left as it is.
@@ -106,6 +115,9 @@ class Outcome:
     changed: bool = True
     notes: list[str] = field(default_factory=list)
     digest: str | None = None
+    scale: int = 1
+    width: int | None = None
+    height: int | None = None
 
     def fail(self, error: BaseException) -> None:
         """Turn this into the outcome of a photo that could not be done."""

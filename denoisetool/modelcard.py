@@ -13,6 +13,8 @@ CARD_FILE = "model.toml"
 WEIGHTS_FILE = "weights.safetensors"
 RECIPE_FILE = "recipe.toml"
 CARD_VERSION = 1
+SCALES = (1, 2, 4)
+"""How many times larger on each side a model may make photos."""
 OWN = "own"
 """The kind of noise of the cameras that a model was fine-tuned for, and its expert's name."""
 
@@ -35,6 +37,8 @@ class ModelCard:
         sigma_range: noise standard deviations (of 255) the model was trained for.
         color_space: what the samples mean; `sRGB` for 8-bit photos as cameras write them.
         kmac_per_pixel: cost in thousand multiply-accumulates per pixel.
+        bytes_per_pixel: memory in float32 at the worst moment, per pixel of a tile that goes in
+            (0 = unknown).
         parameters: number of weights.
         weights_sha256: hex digest of the weights file.
         licence: licence of the weights.
@@ -59,6 +63,7 @@ class ModelCard:
     sigma_range: tuple[float, float] = (0.0, 50.0)
     color_space: str = "sRGB"
     kmac_per_pixel: float = 0.0
+    bytes_per_pixel: float = 0.0
     parameters: int = 0
     licence: str = "unknown"
     training_data: list[dict[str, Any]] = field(default_factory=list)
@@ -114,8 +119,8 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
         "name": str, "title": str, "net": str, "net_args": dict, "weights_sha256": str,
         "channels": int, "stride": int, "receptive_radius": int, "overlap": int, "scale": int,
         "overlaps": dict, "sigma_range": list, "color_space": str, "kmac_per_pixel": (int, float),
-        "parameters": int, "licence": str, "training_data": list, "scores": dict,
-        "provenance": dict, "cameras": list,
+        "bytes_per_pixel": (int, float), "parameters": int, "licence": str, "training_data": list,
+        "scores": dict, "provenance": dict, "cameras": list,
     }  # fmt: skip
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -134,9 +139,9 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
     if not all(isinstance(table, dict) for table in values.get("cameras", [])):
         raise ModelError("the model card's 'cameras' must be tables", path=path)
     card = ModelCard(**values)
-    possible = card.channels in (1, 3) and card.scale in (1, 2, 4)
-    if not (possible and card.stride >= 1 and card.overlap >= 0):
-        what = "the model card's channels, scale, stride or overlap is impossible"
+    possible = card.channels in (1, 3) and card.scale in SCALES
+    if not (possible and card.stride >= 1 and card.overlap >= 0 and card.bytes_per_pixel >= 0):
+        what = "the model card's channels, scale, stride, overlap or memory is impossible"
         raise ModelError(what, path=path)
     return card
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from denoisetool.color import CoarseField, Float
 from denoisetool.lanes import CALLER, Lanes
-from denoisetool.photo import Half, Pixels, widened
+from denoisetool.photo import Half, Pixels, in_depth, widened
 
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of R', G' and B' in luma Y' (ITU-R BT.709)."""
@@ -97,6 +97,7 @@ def subtract(
     chroma: float = 1.0,
     drift: CoarseField | None = None,
     bound: CoarseField | None = None,
+    source: Callable[[int, int], Float] | None = None,
     lanes: Lanes = CALLER,
 ) -> bool:
     """Take noise out of a picture, in place, rounded and clipped to its own depth.
@@ -110,6 +111,8 @@ def subtract(
         chroma: 0..1, share of what is left when the brightness part is gone.
         drift: what is to be taken out of the noise first, to hold the colour.
         bound: factors of at most 1 for what is then left of the noise.
+        source: gives rows from one to another of the picture that the noise is in, as floats in
+            the unit of `peak`, where `pixels` is only the place for the result.
         lanes: what works on bands of rows side by side.
 
     Returns:
@@ -133,12 +136,10 @@ def subtract(
         else:
             part *= luma * scale
         before: npt.NDArray[Any] = pixels[top : top + BAND]
-        after: npt.NDArray[Any] = before.astype(np.float32)
-        after -= part
-        if before.dtype.kind == "u":
-            np.rint(after, out=after)
-            after = np.clip(after, 0, peak, out=after).astype(before.dtype)
-        if not np.array_equal(before, after):
+        given = before.astype(np.float32) if source is None else source(top, top + len(before))
+        given -= part
+        after = in_depth(given, before.dtype, peak)
+        if source is not None or not np.array_equal(before, after):
             changed.append(top)
         before[...] = after
 

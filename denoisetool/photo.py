@@ -28,6 +28,21 @@ def widened(noise: Half) -> npt.NDArray[np.float32]:
     return wide
 
 
+def in_depth(values: npt.NDArray[np.float32], dtype: npt.DTypeLike, peak: float) -> Pixels:
+    """Samples as a picture of that depth has them; `values` may be changed on the way.
+
+    Args:
+        values: in units of that depth.
+        dtype: uint8 or uint16, to which is rounded and clipped, or float32, which stays as it is.
+        peak: the value that stands for white.
+    """
+    if np.dtype(dtype).kind != "u":
+        return values
+    np.rint(values, out=values)
+    rounded: Pixels = np.clip(values, 0, peak, out=values).astype(dtype)
+    return rounded
+
+
 def in_8_bits(pixels: npt.NDArray[Any], peak: float) -> npt.NDArray[np.uint8]:
     """Samples of any depth as a screen takes them: uint8, rounded and clipped; a copy if changed.
 
@@ -76,6 +91,7 @@ class Photo:
         metadata: EXIF, ICC, XMP, comments, density.
         extras: private to the format (JPEG tables and subsampling, TIFF compression, ...).
         notes: sentences for the user about what could not be kept as it was.
+        scale: how many times larger on each side it is than the file it came from.
     """
 
     pixels: Pixels
@@ -86,6 +102,7 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     extras: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    scale: int = 1
 
     @property
     def height(self) -> int:

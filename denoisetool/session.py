@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from denoisetool import files
 from denoisetool.denoiser import Denoiser, Report
 from denoisetool.engine import Choice, Engine, prepare
-from denoisetool.errors import ModelError
+from denoisetool.errors import ModelError, UsageError
 from denoisetool.events import Start
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.formats.exif import shot
@@ -18,8 +18,8 @@ from denoisetool.pipeline import Denoises, Pipeline
 from denoisetool.registry import Entry, Registry
 from denoisetool.settings import Settings, folder
 
-PREFERRED = ("fast",)
-"""Models that `auto` picks from, the first that is there."""
+PREFERRED = {1: ("fast",), 2: ("upscale-x2",), 4: ("upscale-x4",)}
+"""Models that `auto` picks from for each scale, the first that is there."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,8 @@ class Session:
         engine: the engine, once it was needed; one that is there already can be given.
 
     Raises:
-        ModelError: the model is unknown or its card is damaged.
+        ModelError: the model is unknown or its card is damaged, or none has this scale.
+        UsageError: the named model has another scale, or the strength is too much for enlarging.
     """
 
     settings: Settings
@@ -49,8 +50,17 @@ class Session:
         self.entry = self._pick()
         if self.entry.problem is not None:
             raise self.entry.problem
+        if self.scale > 1 and self.settings.strength > 1:
+            what = f"strength {self.settings.strength:g} takes a second pass, which model"
+            what += f" {self.entry.name!r} does not make, since it enlarges"
+            raise UsageError(what, hint="use a --strength of at most 1 with it")
         self.tuned = self._tuned()
         prepare()  # before there are threads
+
+    @property
+    def scale(self) -> int:
+        """How many times larger on each side results are."""
+        return self.entry.card.scale
 
     def verify(self) -> None:
         """Check that the model's weights are whole; quick where they were checked before.
@@ -64,6 +74,8 @@ class Session:
     def fingerprint(self) -> str:
         """Stands for everything that decides what an output looks like."""
         own = self.settings.fingerprint(self.entry.card.weights_sha256)
+        if self.scale > 1:
+            own += f" scale={self.scale}"
         others = [entry.card.weights_sha256[:8] for entry in self.tuned]
         return f"{own} tuned={','.join(others)}" if others else own
 
@@ -72,7 +84,7 @@ class Session:
         settings = self.settings
         return Pipeline(
             load=self.chooser,
-            limits=Limits(megapixels=settings.max_megapixels),
+            limits=Limits(megapixels=settings.max_megapixels, scale=self.scale),
             options=EncodeOptions(quality=settings.quality, strip=settings.strip),
             fingerprint=self.fingerprint,
             index=index,
@@ -127,24 +139,51 @@ class Session:
         )
 
     def _pick(self) -> Entry:
-        if self.settings.model != "auto":
-            return self.registry.find(self.settings.model)
-        names = self.registry.names()
-        for name in PREFERRED:
-            if name in names:
-                return self.registry.find(name)
-        for name in names:
-            if not self.registry.find(name).card.cameras:
-                return self.registry.find(name)
-        raise ModelError(
-            "no model is installed", hint="`denoisetool models install PATH-OR-URL` installs one"
-        )
+        """The named model, or for `auto` the best one of the wanted scale."""
+        settings = self.settings
+        if settings.model == "auto":
+            return self._best(settings.scale or 1)
+        entry = self.registry.find(settings.model)
+        if settings.scale not in (None, entry.card.scale):
+            raise self._other_scale(entry, settings.scale)
+        return entry
+
+    def _best(self, scale: int) -> Entry:
+        """The model to take for a scale where none is named. Raises ModelError."""
+        entries = {entry.name: entry for entry in self.registry.list()}
+        fitting = [
+            entry for entry in entries.values()
+            if entry.problem is None and entry.card.scale == scale and not entry.card.cameras
+        ]  # fmt: skip
+        for name in PREFERRED[scale]:
+            if name in entries and (entries[name] in fitting or entries[name].problem is not None):
+                return entries[name]
+        if fitting:
+            return fitting[0]
+        what = "no model is installed"
+        if scale > 1:
+            what = f"no model that enlarges {scale} times is installed"
+        raise ModelError(what, hint="`denoisetool models install PATH-OR-URL` installs one")
+
+    def _other_scale(self, entry: Entry, scale: int | None) -> UsageError:
+        """Why a named model cannot be used, and what can."""
+        own = entry.card.scale
+        does = f"enlarges {own} times" if own > 1 else "does not enlarge"
+        hint = f"use a --scale of {own}, or leave it out"
+        try:
+            hint = f"use --model {self._best(scale or 1).name}; or {hint}"
+        except ModelError as error:
+            hint = f"{hint}; {error.what}"
+        return UsageError(f"model {entry.name!r} {does}, and scale is {scale}", hint=hint)
 
     def _tuned(self) -> list[Entry]:
         """Sound models made for some camera, the newest first."""
-        if self.settings.model != "auto" or not self.settings.camera_models:
+        if self.settings.model != "auto" or not self.settings.camera_models or self.scale > 1:
             return []
-        found = [e for e in self.registry.list() if e.problem is None and e.card.cameras]
+        found = [
+            entry for entry in self.registry.list()
+            if entry.problem is None and entry.card.cameras and entry.card.scale == 1
+        ]  # fmt: skip
         return sorted(found, key=lambda entry: entry.weights.stat().st_mtime_ns, reverse=True)
 
 
@@ -193,4 +232,5 @@ class ByCamera:
 
 def start_event(choice: Choice, entry: Entry, photos: int) -> Start:
     """The event that tells what `announce` was told; `photos` are to be done, if that is known."""
-    return Start(choice.device, choice.precision, choice.reason, entry.card.name, photos)
+    card = entry.card
+    return Start(choice.device, choice.precision, choice.reason, card.name, photos, card.scale)

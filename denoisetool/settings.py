@@ -75,7 +75,7 @@ class Setting:
         except ValueError:
             noun = {int: "a whole number", float: "a number"}.get(self.kind, "text")
             raise UsageError(f"{self.name} must be {noun}, not {value!r}") from None
-        if self.choices and parsed not in self.choices:
+        if self.choices and str(parsed) not in self.choices:
             raise UsageError(
                 f"{self.name} must be one of {', '.join(self.choices)}, not {parsed!r}"
             )
@@ -95,6 +95,7 @@ class Settings:
     camera_models: bool
     device: str
     precision: str
+    scale: int | None
     strength: float
     luma: float
     chroma: float
@@ -112,7 +113,8 @@ class Settings:
     def fingerprint(self, weights_sha256: str) -> str:
         """A text that changes whenever the pixels or metadata of an output would.
 
-        Device, precision and tile size are left out: they only move the last rounding.
+        Device, precision and tile size are left out: they only move the last rounding. Scale is the
+        model's.
         """
         keys = ("strength", "luma", "chroma", "color_lock", "format", "quality", "strip")
         return " ".join([weights_sha256[:16], *(f"{key}={getattr(self, key)}" for key in keys)])
@@ -126,8 +128,10 @@ SETTINGS: tuple[Setting, ...] = (
             ("auto", "cpu", "cuda", "mps", "xpu")),
     Setting("precision", str, "auto", "Arithmetic of the model; auto checks it against fp32.",
             ("auto", "fp32", "bf16", "fp16")),
+    Setting("scale", int, None, "Enlarge photos so many times on each side; auto is what a named"
+            " model does, else 1.", ("1", "2", "4"), optional=True),
     Setting("strength", float, 1.0, "How much of the noise to remove: 0 none, 1 all that the model"
-            " finds, up to 2 with a second pass.", low=0, high=2),
+            " finds, up to 2 with a second pass (not when photos are enlarged).", low=0, high=2),
     Setting("luma", float, 1.0, "Share of the brightness noise to remove.", low=0, high=1),
     Setting("chroma", float, 1.0, "Share of the colour noise to remove.", low=0, high=1),
     Setting("color_lock", bool, True, "Keep the coarse colour where the photo has it."),

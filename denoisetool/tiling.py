@@ -45,6 +45,10 @@ class Span:
     fade_in: int
     fade_out: int
 
+    def enlarged(self, scale: int) -> Span:
+        """The same span of a picture that is `scale` times larger."""
+        return Span(*(scale * getattr(self, each) for each in self.__slots__))
+
     def weights(self) -> Float:
         """Weight of each inner pixel, float32 (inner_stop - inner_start,), in (0, 1]."""
         weights = np.ones(self.inner_stop - self.inner_start, np.float32)
@@ -71,6 +75,10 @@ class Tile:
     def shape(self) -> tuple[int, int]:
         """Height and width of the window, multiples of the stride."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def enlarged(self, scale: int) -> Tile:
+        """Where the tile is in a picture that is `scale` times larger, with ramps as long."""
+        return Tile(self.rows.enlarged(scale), self.columns.enlarged(scale))
 
 
 def spans(length: int, tile: int, margin: int, stride: int) -> list[Span]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from denoisetool import bicubic
 from denoisetool.denoiser import Float
 from denoisetool.engine import OutOfMemoryError
 from denoisetool.lanes import CALLER
@@ -27,7 +28,13 @@ class ConstantEngine:
 
     def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         self.calls += [tile.shape for tile in tiles]
-        return [np.full(tile.shape, self.value, np.float16) for tile in tiles]
+        return [self.enlarged(np.full(tile.shape, self.value, np.float16)) for tile in tiles]
+
+    def enlarged(self, noise: Half) -> Half:
+        """As much larger as the card says."""
+        scale = self.card.scale
+        large = bicubic.rows(noise.astype(np.float32), scale, 0, scale * len(noise))
+        return large.astype(np.float16)
 
     def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         return self.noise([tile], kind)[0]
@@ -45,7 +52,7 @@ class BlurEngine(ConstantEngine):
             padded = np.pad(tile, ((2, 2), (2, 2), (0, 0)), mode="edge")
             height, width = tile.shape[:2]
             total = sum(padded[y : y + height, x : x + width] for y in range(5) for x in range(5))
-            results.append((tile - total / 25).astype(np.float16))
+            results.append(self.enlarged((tile - total / 25).astype(np.float16)))
         return results
 
 
@@ -66,8 +73,8 @@ class ExpertEngine(ConstantEngine):
 class OutOfMemoryEngine(BlurEngine):
     """Has memory for tiles up to a side, and no more."""
 
-    def __init__(self, largest: int) -> None:
-        super().__init__()
+    def __init__(self, largest: int, card: ModelCard = CARD) -> None:
+        super().__init__(card=card)
         self.largest = largest
 
     def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:

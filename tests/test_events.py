@@ -21,14 +21,15 @@ from denoisetool.events import (
 
 COMMON = {"v", "event"}
 KEYS = {
-    "start": {"device", "precision", "reason", "model", "photos"},
-    "planned": {"source", "target", "action", "reason", "megapixels"},
+    "start": {"device", "precision", "reason", "model", "photos", "scale"},
+    "planned": {"source", "target", "action", "reason", "megapixels", "scale"},
     "forecast": {
         *("denoise", "skip", "refuse", "megapixels", "bytes", "free_bytes", "seconds", "ignored"),
     },
     "photo": {
         *("source", "target", "status", "reason", "error", "megapixels", "seconds", "noise"),
         *("noise_kind", "model", "clean", "shift_mean", "shift_p95", "changed", "notes", "digest"),
+        *("scale", "width", "height"),
     },
     "summary": {
         *("done", "skipped", "failed", "ignored", "megapixels", "seconds", "interrupted"),

@@ -336,7 +336,7 @@ def test_a_better_model_is_installed_and_found_by_its_camera(
     assert not card.made_for("Other", 3200)
 
     shutil.copytree(start.folder, tmp_path / "home/data/models/usual")
-    monkeypatch.setattr(session, "PREFERRED", ("usual",))
+    monkeypatch.setattr(session, "PREFERRED", {1: ("usual",)})
     one = folder / f"{NAMES[0]}_a.jpg"
     for more, model in (
         ((), "sample-sc-9"), (("--no-camera-models",), None), (("--model", "tiny"), None)

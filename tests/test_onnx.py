@@ -16,6 +16,7 @@ from denoisetool.engine import onnx as exporter
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.modelcard import ModelCard
 from denoisetool.registry import Registry
+from tests import tiny
 from tests.conftest import Cli
 
 ARGS = {"channels": 3, "widths": [4, 8], "blocks": [1, 1], "level_width": 4}
@@ -53,6 +54,20 @@ def test_each_expert_can_be_exported_and_finds_what_it_finds_here(tmp_path: Path
     assert about["kind"] == "white"
     assert about["stride"] == "4"
     assert about["weights_sha256"] == card.weights_sha256
+
+
+def test_a_net_that_enlarges_can_be_exported(tmp_path: Path) -> None:
+    card = tiny.upscaler(tmp_path, 4)
+    data, difference = exporter.to_onnx(card, tmp_path)
+    assert difference < exporter.EQUAL
+    photo = np.random.default_rng(0).random((21, 34, 3)).astype(np.float32)
+    found = _noise(data, photo)
+    assert found.shape == (84, 136, 3)
+    np.testing.assert_allclose(
+        found, Engine(card, tmp_path, "cpu", "fp32").noise([photo])[0], atol=2e-3
+    )
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["scale"] == "4"
 
 
 def test_a_file_that_computes_something_else_is_not_given_away(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageCms
 
+from denoisetool import bicubic
 from denoisetool import report as reports
 from denoisetool.crops import Window
 from denoisetool.errors import DiskFull, OutputError, OutputExists, UsageError
@@ -52,6 +53,22 @@ def test_crops_show_every_level_of_the_photo() -> None:
     (crop,) = facts.crops
     np.testing.assert_array_equal(picture(crop.before), before)
     np.testing.assert_array_equal(picture(crop.after), after)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_an_enlarged_photo_is_shown_beside_its_bicubic_enlargement(scale: int) -> None:
+    before = files.noisy(300, 350)
+    plain = np.asarray(bicubic.enlarged(before, scale, 255.0))
+    after = np.clip(plain.astype(int) + 7, 0, 255).astype(np.uint8)
+    facts = reports.compare(photo(before), photo(after), pictures=True)
+    assert (facts.width, facts.height, facts.scale) == (350 * scale, 300 * scale, scale)
+    assert facts.removed is None
+    assert 0.5 < facts.shift_mean < 5
+    for crop in facts.crops:
+        np.testing.assert_array_equal(picture(crop.before), crop.window.of(plain))
+        np.testing.assert_array_equal(picture(crop.after), crop.window.of(after))
+    same = reports.compare(photo(before), photo(plain), pictures=False)
+    assert same.shift_mean < 0.05  # it was rounded
 
 
 def test_a_large_photo_is_shown_by_two_parts_of_the_same_place() -> None:

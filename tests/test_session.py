@@ -12,6 +12,7 @@ from denoisetool.registry import Registry
 from denoisetool.registry.places import Places, bundled_models
 from denoisetool.session import Session
 from denoisetool.settings import Settings, resolve
+from tests import tiny
 from tests.e2e.fakes import IdentityEngine
 
 
@@ -44,6 +45,31 @@ def test_the_users_own_model_of_that_name_wins(registry: Registry, home: Path) -
 def test_a_folder_is_a_model_too(registry: Registry, tmp_path: Path, home: Path) -> None:
     folder = copied_model(tmp_path)
     assert Session(settings(model=str(folder)), registry).entry.folder == folder
+
+
+def test_each_scale_has_its_model(registry: Registry, home: Path) -> None:
+    shelf = registry.places.data / "models"
+    for name, scale in (("a-larger", 2), ("upscale-x2", 2), ("upscale-x4", 4), ("aa-detail", 1)):
+        card = tiny.upscaler(shelf / name, scale)
+        assert card.scale == scale
+    own = shelf / "camera"
+    tiny.upscaler(own, 2)
+    with (own / "model.toml").open("a") as card_file:
+        card_file.write('[[cameras]]\ncamera = "Sample SC-9"\n')
+    names = {s: Session(settings(scale=s), registry).entry.name for s in ("auto", "1", "2", "4")}
+    assert names == {"auto": "fast", "1": "fast", "2": "upscale-x2", "4": "upscale-x4"}
+    session = Session(settings(scale="2"), registry)
+    assert (session.scale, session.tuned, session.pipeline().limits.scale) == (2, [], 2)
+    assert Session(settings(), registry).tuned == []  # one that enlarges is for no camera
+    plain = Session(settings(model="upscale-x4"), registry)
+    assert plain.fingerprint == Session(settings(scale="4"), registry).fingerprint
+    assert plain.fingerprint.endswith(" scale=4")
+    assert "scale" not in Session(settings(), registry).fingerprint  # what was made stays so
+    shutil.rmtree(shelf / "upscale-x2")
+    assert Session(settings(scale="2"), registry).entry.name == "a-larger"
+    (shelf / "upscale-x4" / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match="weights are missing"):
+        Session(settings(scale="4"), registry)
 
 
 def test_unknown_models_are_refused_with_the_nearest(registry: Registry, home: Path) -> None:

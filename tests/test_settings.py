@@ -14,6 +14,7 @@ TEXTS: dict[str, tuple[str, str, str]] = {
     "camera_models": ("no", "true", "off"),
     "device": ("cpu", "cuda", "mps"),
     "precision": ("fp32", "bf16", "fp16"),
+    "scale": ("2", "4", "1"),
     "strength": ("0.25", "0.5", "2"),
     "luma": ("0.25", "0.5", "0"),
     "chroma": ("0.25", "0.5", "0"),
@@ -65,6 +66,8 @@ def test_flag_over_environment_over_file_over_default(setting: Setting, tmp_path
 
 BAD: list[tuple[str, str, str]] = [
     ("device", "gpu", "must be one of auto, cpu, cuda, mps, xpu, not 'gpu'"),
+    ("scale", "3", "must be one of 1, 2, 4, not 3"),
+    ("scale", "2.5", "must be a whole number, not '2.5'"),
     ("strength", "3", "must be from 0 to 2, not 3"),
     ("strength", "nan", "must be from 0 to 2, not nan"),
     ("strength", "much", "must be a number, not 'much'"),

@@ -117,7 +117,12 @@ class Console:
             self._show_summary(event)
         elif isinstance(event, Planned) and not self.as_json:
             arrow = f" -> {event.target}" if event.target else ""
-            reason = f": {event.reason}" if event.reason else f" ({event.megapixels:.1f} MP)"
+            size = f"{event.megapixels:.1f} MP"
+            if event.scale > 1:
+                size += (
+                    f", enlarged {event.scale} times: {event.megapixels * event.scale**2:.1f} MP"
+                )
+            reason = f": {event.reason}" if event.reason else f" ({size})"
             print_line(f"{event.action:8}{event.source}{arrow}{reason}")
         elif isinstance(event, Forecast):
             self._show_forecast(event)
@@ -183,6 +188,8 @@ class Console:
         if self._bar is None or self.verbose:
             line = f"{outcome.source} -> {outcome.target} ({outcome.megapixels:.1f} MP, "
             line += f"{outcome.seconds:.1f} s"
+            if outcome.scale > 1:
+                line += f", enlarged {outcome.scale} times to {outcome.width} x {outcome.height}"
             if outcome.noise is not None and outcome.changed:
                 kind = f" {outcome.noise_kind}" if outcome.noise_kind else ""
                 line += f",{kind} noise {outcome.noise:.1f}"

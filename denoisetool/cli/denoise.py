@@ -19,6 +19,7 @@ def denoise(
     camera_models: options.CameraModels = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    scale: options.Scale = None,
     strength: options.Strength = None,
     luma: options.Luma = None,
     chroma: options.Chroma = None,

@@ -36,7 +36,7 @@ def evaluate(
     no names agree, the n-th with the n-th in sorted order.
     """
     settings = resolve(
-        {"model": model, "device": device, "precision": precision, "strength": strength}
+        {"model": model, "device": device, "precision": precision, "strength": strength, "scale": 1}
     ).settings
     from denoisetool.cli import scoring
     from denoisetool.session import Session

@@ -50,9 +50,9 @@ def remember_speed(session: Session, summary: Summary) -> None:
 
 def _bytes(job: Job) -> float:
     if job.format is not None and job.format != "keep":
-        return job.megapixels * 1e6 * BYTES_PER_PIXEL[job.format]
+        return job.megapixels * job.scale**2 * 1e6 * BYTES_PER_PIXEL[job.format]
     try:
-        return job.source.stat().st_size
+        return job.source.stat().st_size * job.scale**2
     except OSError:
         return 0.0
 

@@ -71,6 +71,7 @@ def _described(entry: Entry) -> dict[str, object]:
         "folder": entry.folder,
         "net": f"{card.net} {card.net_args}",
         "parameters": f"{card.parameters:,}",
+        **({"enlarges": f"{card.scale} times on each side"} if card.scale > 1 else {}),
         "cost": f"{card.kmac_per_pixel:.1f} kMAC per pixel",
         "noise range": f"{card.sigma_range[0]:g} to {card.sigma_range[1]:g} levels of 255",
         "tile context": ", ".join(
@@ -145,8 +146,8 @@ def export(
 ) -> None:
     """Write a model as ONNX, for use in other programs; checked against the model first.
 
-    Input `photo` (N, C, H, W), 0 to 1; output `noise`, to be subtracted. Needs
-    `pip install 'denoisetool[onnx]'`.
+    Input `photo` (N, C, H, W), 0 to 1; output `noise`, to be subtracted from it, or from its
+    bicubic enlargement if the model enlarges. Needs `pip install 'denoisetool[onnx]'`.
     """
     from denoisetool.engine.onnx import to_onnx
     from denoisetool.files import atomic_write

@@ -40,6 +40,7 @@ Model = Annotated[str | None, _setting("model", "--model", "-m", metavar="NAME")
 CameraModels = Annotated[bool | None, _flag("camera_models", "--camera-models/--no-camera-models")]
 Device = Annotated[str | None, _setting("device", "--device")]
 Precision = Annotated[str | None, _setting("precision", "--precision")]
+Scale = Annotated[str | None, _setting("scale", "--scale")]
 Strength = Annotated[str | None, _setting("strength", "--strength", "-s", metavar="0..2")]
 Luma = Annotated[str | None, _setting("luma", "--luma", metavar="0..1")]
 Chroma = Annotated[str | None, _setting("chroma", "--chroma", metavar="0..1")]

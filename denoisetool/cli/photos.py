@@ -42,7 +42,8 @@ def denoise_all(
     with files.Index.open(make=not dry_run) as index:
         batch = prepare(
             inputs, output, fingerprint=session.fingerprint, index=index, format=settings.format,
-            name=settings.name, overwrite=overwrite, skip_existing=skip_existing,
+            name=settings.name, scale=session.scale, overwrite=overwrite,
+            skip_existing=skip_existing,
         )  # fmt: skip
         if index.warning:
             console.say(f"note: {index.warning}")

@@ -129,10 +129,11 @@ def _outcome(
     source: Path, target: Path | None, photo: Photo, report: Report, seconds: float
 ) -> Outcome:
     outcome = Outcome(
-        source, target or Path(PIPE), "done", megapixels=round(photo.megapixels, 3),
+        source, target or Path(PIPE), "done",
+        megapixels=round(photo.megapixels / report.scale**2, 3),
         seconds=round(seconds, 4), notes=photo.notes + report.notes,
     )  # fmt: skip
-    note(outcome, report)
+    note(outcome, report, photo)
     return outcome
 
 

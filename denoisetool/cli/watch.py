@@ -116,6 +116,7 @@ def watch(
     camera_models: options.CameraModels = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    scale: options.Scale = None,
     strength: options.Strength = None,
     luma: options.Luma = None,
     chroma: options.Chroma = None,
@@ -207,6 +208,7 @@ def _watch(
             raise NoInputError("no such folder", path=root, hint=hint)
     session = Session(settings)
     session.verify()
+    how = replace(how, scale=session.scale)
     where = str(_absolute(Path(output))) + "/" if output is not None else None
     with contextlib.ExitStack() as stack:
         watched = []

@@ -42,8 +42,8 @@ LANES = 2
 MEMORY_SHARE = 0.25
 """Share of the free memory that one batch of tiles may take."""
 BYTES_PER_PIXEL = 310
-"""Peak memory per pixel of a tile in float32, input included; half of it in 16 bits. Measured on
-the shipped net: 261 and 151."""
+"""Peak memory per pixel of a tile in float32, input included, where the card does not tell; half of
+it in 16 bits. Measured on the net of the first cards, which do not: 261 and 151."""
 
 
 class OutOfMemoryError(Exception):
@@ -130,7 +130,8 @@ class Engine:
             kind: one of `kinds`; None for the first, or where there are none.
 
         Returns:
-            Noise, float16 (h, w, C) each, in the same order.
+            Noise, float16 (h, w, C) each, in the same order; `scale` times larger on each side, as
+            a share of the tile's enlargement, where the card says so.
 
         Raises:
             OutOfMemoryError: a single tile is too much.
@@ -193,7 +194,7 @@ class Engine:
         if budget is None:
             budget = self._free_memory() * MEMORY_SHARE / self.batch / self.lanes.count
         size = 4 if self.choice.precision == "fp32" else 2
-        side = int((budget / (BYTES_PER_PIXEL * size / 4)) ** 0.5)
+        side = int((budget / ((self.card.bytes_per_pixel or BYTES_PER_PIXEL) * size / 4)) ** 0.5)
         limit = CPU_TILE if self._device.type == "cpu" else GPU_TILE
         return max(128, min(limit, side // 16 * 16))
 
@@ -306,7 +307,7 @@ def check_model(card: ModelCard, folder: Path) -> None:
 
     Raises:
         ModelError: an unknown net, arguments that do not belong to these weights, or a net for
-            another number of channels than the card says.
+            another number of channels, or with another scale, than the card says.
     """
     load()
     import safetensors
@@ -323,12 +324,15 @@ def check_model(card: ModelCard, folder: Path) -> None:
             what = f"{key} is {found.get(key, 'missing')}, for {wanted.get(key, 'nothing')}"
             what = f"the weights do not fit the model card: {what}"
             raise ModelError(what, path=path, hint="get the model again")
-    given = torch.zeros(1, card.channels, 3 * card.stride, 3 * card.stride)
+    side = 3 * card.stride
+    given = torch.zeros(1, card.channels, side, side)
     try:
         with torch.inference_mode():
-            fits = load_net(card, path)(given).shape == given.shape
+            shape = tuple(load_net(card, path)(given).shape)
     except RuntimeError:
-        fits = False
-    if not fits:
+        shape = ()
+    if shape != (1, card.channels, side * card.scale, side * card.scale):
         what = f"the net does not take {card.channels} channels in steps of {card.stride} pixels"
+        if card.scale > 1:
+            what += f", enlarging {card.scale} times"
         raise ModelError(f"{what}, as its card says", path=path, hint="get the model again")

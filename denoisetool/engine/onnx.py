@@ -23,7 +23,9 @@ def to_onnx(card: ModelCard, folder: Path, kind: str | None = None) -> tuple[byt
 
     Its input `photo` is (N, C, H, W) in [0, 1], sRGB, H and W multiples of the card's stride and at
     least two of them; its output `noise` has the same shape, and the clean photo is the one minus
-    the other. Name, stride, overlap, kind and the hash of the weights stand in its metadata.
+    the other. Where the card has a scale, it is as much larger, and is to be taken from the photo's
+    bicubic enlargement. Name, stride, overlap, scale, kind and the hash of the weights stand in its
+    metadata.
 
     Args:
         card: the model's card.
@@ -71,7 +73,8 @@ def to_onnx(card: ModelCard, folder: Path, kind: str | None = None) -> tuple[byt
     proto = program.model_proto
     about = {
         "name": card.name, "stride": stride, "overlap": card.overlap_for(chosen),
-        "kind": chosen or "", "weights_sha256": card.weights_sha256, "licence": card.licence,
+        "scale": card.scale, "kind": chosen or "", "weights_sha256": card.weights_sha256,
+        "licence": card.licence,
     }  # fmt: skip
     for key, value in about.items():
         proto.metadata_props.add(key=key, value=str(value))

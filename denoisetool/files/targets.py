@@ -138,6 +138,7 @@ def plan(
     *,
     name: str | None = None,
     suffixes: Suffixes | None = None,
+    scale: int = 1,
     claimed: Claimed | None = None,
 ) -> Plan:
     """Give every photo a target of its own; the module's docstring has the rules.
@@ -151,6 +152,7 @@ def plan(
         name: template; None is `{stem}`, and `{stem}_clean` beside a named file.
         suffixes: the endings, lower case with the dot, that mean the format a photo will be written
             in; the first is used for new names. None, or an empty sequence, keeps the name as is.
+        scale: how many times larger results are, for templates that say so.
         claimed: tells for a `target_key` whether it belongs to a photo of an earlier plan.
 
     Raises:
@@ -167,7 +169,7 @@ def plan(
         if len(wishes) > 1:
             raise UsageError("several photos cannot go into one file", path=where.file)
     else:
-        namer = _Namer(where, template, suffixes)
+        namer = _Namer(where, template, suffixes, scale)
         wishes = [namer.wish(source, index) for index, source in enumerate(ordered, 1)]
     return _settle(wishes, ordered, claimed)
 
@@ -193,6 +195,7 @@ class _Namer:
     where: Destination
     template: Template | None
     suffixes: Suffixes | None
+    scale: int
     neighbours: dict[Path, Path] = field(default_factory=dict)
 
     def wish(self, source: Source, index: int) -> _Wish:
@@ -203,6 +206,7 @@ class _Namer:
         ending = suffix if not asked or suffix.lower() in asked else asked[0]
         folder = self.folder(source)
         values: dict[str, str | int] = {"stem": stem, "suffix": ending, "index": index}
+        values["scale"] = self.scale
         values["parent"] = _folder_name(source.path.parent)
         template = self.template or self.default_template(source)
         label = values["parent"] if source.root is None else _folder_name(source.root)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from denoisetool.errors import UsageError
 from denoisetool.files.names import PHOTO_SUFFIXES, split_suffix
 
-_FIELDS = ("stem", "name", "suffix", "parent", "index")
+_OF_RUN = "scale"
+_FIELDS = ("stem", "name", "suffix", "parent", "index", _OF_RUN)
 _INDEX_SPEC = re.compile(r"0?[0-9]?d?")
 FIELDS_HINT = "fields: " + " ".join(f"{{{name}}}" for name in _FIELDS)
 
@@ -39,7 +40,7 @@ class Template:
     @property
     def has_fields(self) -> bool:
         """Whether the name depends on the photo at all."""
-        return any(name is not None for _, name, _ in self.parts)
+        return any(name not in (None, _OF_RUN) for _, name, _ in self.parts)
 
     def fill(self, values: dict[str, str | int], suffix: str) -> str:
         """The name, with `/` between folders, for one photo."""

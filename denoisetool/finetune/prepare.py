@@ -132,6 +132,7 @@ def read(path: Path, clean: Clean) -> Frame:
     size, pixels = f"{photo.width} x {photo.height}", _middle(photo.pixels)
     photo.pixels = pixels.copy()
     report = clean(photo)
+    assert report.noise is not None  # models that enlarge are not fine-tuned
     half = (photo.pixels.astype(np.float32) / np.float32(photo.peak)).astype(np.float16)
     how = shot(photo.metadata.exif)
     return Frame(path, size, how, pixels, photo.peak, half, report.kind, report.noise)

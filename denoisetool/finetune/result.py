@@ -18,6 +18,7 @@ from torch import Tensor
 from denoisetool import files, nets
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import load_net
+from denoisetool.errors import ModelError
 from denoisetool.finetune.align import Float
 from denoisetool.finetune.verdict import Verdict, seam
 from denoisetool.formats.exif import Shot
@@ -26,10 +27,23 @@ from denoisetool.nets.experts import members
 from denoisetool.registry import Entry
 from denoisetool.training.export import effective_radius
 
+TUNABLE = ("unet", "experts")
+"""Nets that can be fine-tuned."""
 OVERLAPS = (16, 24, 32, 40, 48, 64, 80, 96, 128)
 """Overlaps of tiles that are tried, in pixels."""
 UNSEEN = 0.9 / 255
 """Largest difference at the edge of a tile, a little under the level that may be seen."""
+
+
+def check_start(entry: Entry) -> None:
+    """Raise ModelError for a model that cannot be fine-tuned."""
+    card = entry.card
+    if card.scale > 1 or card.net not in TUNABLE:
+        does = f"enlarges {card.scale} times" if card.scale > 1 else f"is a {card.net}"
+        raise ModelError(
+            f"model {entry.name!r} {does}, and cannot be fine-tuned",
+            hint="give another one with --from, such as fast",
+        )
 
 
 def start_of(entry: Entry, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

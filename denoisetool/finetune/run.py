@@ -172,7 +172,9 @@ def look(wishes: Wishes, listener: Listener) -> tuple[pairs.Found, collect.Colle
 
     Raises:
         NoInputError: there are none that can be used.
+        ModelError: the start model is none that can be fine-tuned.
     """
+    result.check_start(wishes.start)
     found = pairs.find(wishes.folder, bursts=wishes.bursts)
     count = f"{len(found.scenes)} scene" + "s" * (len(found.scenes) != 1)
     listener.say(f"{count} in {wishes.folder}: {found.how}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from denoisetool.errors import DenoiseError, UnreadablePhoto, UnsupportedPhoto
+from denoisetool.formats import _common
 from denoisetool.formats.avif import Avif
 from denoisetool.formats.base import EncodeOptions, Format, Limits
 from denoisetool.formats.bmp import Bmp
@@ -27,6 +28,7 @@ __all__ = [
     "Limits",
     "by_name",
     "by_suffix",
+    "check",
     "decode",
     "encode",
     "read",
@@ -116,6 +118,20 @@ def size(data: bytes) -> tuple[int, int]:
     if found is None:
         raise UnreadablePhoto("not a picture of a known kind")
     return found.size(data)
+
+
+def check(photo: Photo, format_name: str, scale: int = 1) -> None:
+    """Make sure, before any work is done, that a format can hold a photo.
+
+    Args:
+        photo: the photo.
+        format_name: name of the format.
+        scale: how many times larger on each side it will be by then.
+
+    Raises:
+        UnsupportedPhoto: it cannot hold this depth, alpha or size; the hint names one that can.
+    """
+    _common.check_holds(photo, by_name(format_name), scale)
 
 
 def encode(

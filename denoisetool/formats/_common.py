@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from denoisetool.errors import (
     UnreadablePhoto,
     UnsupportedPhoto,
 )
-from denoisetool.formats import exif, orientation
+from denoisetool.formats import exif, orientation, resized
 from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
 from denoisetool.photo import Metadata, Photo
 
@@ -73,7 +74,7 @@ def _refusing(kind: type[PhotoError], what: str) -> Iterator[None]:
 
 
 def check_size(width: int, height: int, limits: Limits) -> None:
-    """Refuse an absurd or too large picture before any pixel of it is decoded.
+    """Refuse an absurd or too large picture, or one that will be, before it is decoded.
 
     Raises:
         UnreadablePhoto: no width or no height.
@@ -81,23 +82,30 @@ def check_size(width: int, height: int, limits: Limits) -> None:
     """
     if width <= 0 or height <= 0:
         raise UnreadablePhoto(f"the header says {width} x {height} pixels")
+    width, height = width * limits.scale, height * limits.scale
     megapixels = width * height / 1e6
+    has = "the picture has" if limits.scale == 1 else f"enlarged {limits.scale} times it has"
     if megapixels > limits.megapixels:
         raise PhotoTooLarge(
-            f"the picture has {megapixels:.1f} megapixels ({width} x {height}),"
+            f"{has} {megapixels:.1f} megapixels ({width} x {height}),"
             f" over the limit of {limits.megapixels:g} megapixels",
             hint=f"raise the limit with --max-megapixels {math.ceil(megapixels)}",
         )
     if max(width, height) > MAX_SIDE:
         raise PhotoTooLarge(
-            f"the picture has {megapixels:.1f} megapixels ({width} x {height}),"
+            f"{has} {megapixels:.1f} megapixels ({width} x {height}),"
             f" over the limit of {MAX_SIDE} pixels a side",
             hint="--max-megapixels does not raise this one; cut the picture into parts",
         )
 
 
-def check_holds(photo: Photo, target: Format) -> None:
-    """Refuse to write a depth or an alpha channel that `target` cannot hold.
+def check_holds(photo: Photo, target: Format, scale: int = 1) -> None:
+    """Refuse to write a depth, an alpha channel or a size that `target` cannot hold.
+
+    Args:
+        photo: the photo.
+        target: the format.
+        scale: how many times larger on each side the photo will be when it is written.
 
     Raises:
         UnsupportedPhoto: with a hint naming the formats that can.
@@ -111,6 +119,10 @@ def check_holds(photo: Photo, target: Format) -> None:
         raise UnsupportedPhoto(f"{title} cannot hold a {word} picture", hint=hint)
     if photo.alpha is not None and not target.alpha:
         raise UnsupportedPhoto(f"{title} cannot hold an alpha channel", hint=hint)
+    if max(photo.width, photo.height) * scale > target.longest:
+        size = f"{photo.width * scale} x {photo.height * scale} pixels"
+        what = f"{title} holds up to {target.longest} pixels a side, and this would be {size}"
+        raise UnsupportedPhoto(what, hint="write it as PNG or TIFF")
 
 
 def build(
@@ -163,11 +175,26 @@ def stored_samples(photo: Photo, turned: int) -> Array:
     return np.concatenate([pixels, orientation.redo(photo.alpha, turned)[:, :, np.newaxis]], axis=2)
 
 
-def kept_metadata(photo: Photo, options: EncodeOptions) -> Metadata:
-    """The metadata to write: all of it, or with `strip` only the colour profile and the density."""
+def kept_metadata(photo: Photo, options: EncodeOptions, turned: int | None = None) -> Metadata:
+    """The metadata to write: all of it, or with `strip` only the colour profile and the density.
+
+    Where a photo was enlarged, what EXIF and XMP say of its size is what it has now. The density
+    stays: as many dots an inch make a larger print.
+
+    Args:
+        photo: the photo.
+        options: how it is written.
+        turned: how the file stores it, if its orientation is not told by EXIF or XMP.
+    """
+    kept = photo.metadata
     if options.strip:
-        return Metadata(icc=photo.metadata.icc, dpi=photo.metadata.dpi)
-    return photo.metadata
+        return Metadata(icc=kept.icc, dpi=kept.dpi)
+    if photo.scale == 1:
+        return kept
+    turned = stored_orientation(kept) if turned is None else turned
+    sides = (photo.width, photo.height)
+    size = resized.Size(*(sides if turned < 5 else sides[::-1]), photo.scale)
+    return replace(kept, exif=resized.exif(kept.exif, size), xmp=resized.xmp(kept.xmp, size))
 
 
 def stored_orientation(metadata: Metadata) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from denoisetool.errors import UnsupportedPhoto
 from denoisetool.formats import _common, avif_splice, exif
 from denoisetool.formats import avif_boxes as ab
-from denoisetool.formats.base import EncodeOptions, Format, Limits
+from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
 from denoisetool.formats.signatures import brands
 from denoisetool.photo import Metadata, Photo
 
@@ -36,6 +36,7 @@ class Avif(Format):
     suffixes = (".avif", ".avifs")
     depths = (8, 16)
     alpha = True
+    longest = MAX_SIDE
 
     def sniff(self, head: bytes) -> bool:
         """Whether `head` starts as an AVIF file."""
@@ -86,10 +87,10 @@ class Avif(Format):
         import imagecodecs
 
         _common.check_holds(photo, self)
-        metadata = _common.kept_metadata(photo, options)
+        turned = 1 if options.strip else photo.orientation
+        metadata = _common.kept_metadata(photo, options, turned)
         _common.note_dropped(photo, metadata, "avif", "iptc", "comment")
         extras = photo.extras if photo.format == "avif" else {}
-        turned = 1 if options.strip else photo.orientation
         samples = _common.stored_samples(photo, turned)
         bits = 8
         if samples.dtype == np.uint16:

@@ -9,7 +9,7 @@ from denoisetool.photo import Photo
 
 DEFAULT_MAX_MEGAPIXELS = 500.0
 MAX_SIDE = 65_535
-"""Longest side in pixels that is decoded."""
+"""Longest side in pixels that is decoded or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,11 @@ class Limits:
     Attributes:
         megapixels: width times height over 1e6, checked from the header before pixels are decoded.
             The user raises it with `--max-megapixels`.
+        scale: how many times larger on each side it will become; what it becomes is limited.
     """
 
     megapixels: float = DEFAULT_MAX_MEGAPIXELS
+    scale: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,14 @@ class Format(Protocol):
         suffixes: lower-case file name endings with the dot; the first one is used for new names.
         depths: bits per sample that can be written (float TIFF is 32).
         alpha: whether an alpha channel can be written.
+        longest: side in pixels that can be written.
     """
 
     name: str
     suffixes: tuple[str, ...]
     depths: tuple[int, ...]
     alpha: bool
+    longest: int
 
     def sniff(self, head: bytes) -> bool:
         """Whether a file that starts with `head` (64 bytes or more) is of this family."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
 from denoisetool.formats import _common, _pillow
-from denoisetool.formats.base import EncodeOptions, Format, Limits
+from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
 from denoisetool.photo import Metadata, Photo
 
 FILE_HEADER, OLD_HEADER, INFO_HEADER, V4_HEADER, V5_HEADER = 14, 12, 40, 108, 124
@@ -25,6 +25,7 @@ class Bmp(Format):
     suffixes = (".bmp", ".dib")
     depths = (8,)
     alpha = True
+    longest = MAX_SIDE
 
     def sniff(self, head: bytes) -> bool:
         """Whether `head` starts as a BMP file."""

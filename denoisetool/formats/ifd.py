@@ -22,6 +22,7 @@ EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 34665, 34853, 40965, 330
 POINTERS = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 ORIENTATION = 274
 MAX_ENTRIES = 4096
+END = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,20 @@ class Reader:
             else:
                 found.entries.setdefault(tag, entry)
         return found
+
+    def places(self, offset: int) -> dict[int, int]:
+        """Where the fields of the directory at `offset` are: tag -> offset of its 12 bytes.
+
+        The offset of the next directory stands at `END`. Not for BigTIFF.
+
+        Raises:
+            ValueError: the directory is beyond the end of the block.
+        """
+        count = self._unpack("H", offset)
+        end = offset + 2 + 12 * count
+        self._unpack("I", end)
+        found = {self._unpack("H", place): place for place in range(offset + 2, end, 12)}
+        return found | {END: end}
 
     def _entry(self, position: int) -> tuple[int, Entry | None]:
         tag, kind = self._unpack("H", position), self._unpack("H", position + 2)

@@ -42,6 +42,7 @@ class Jpeg(Format):
     suffixes = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
     depths = (8,)
     alpha = False
+    longest = 65500
 
     def sniff(self, head: bytes) -> bool:
         """Whether `head` starts as a JPEG file."""

@@ -10,7 +10,7 @@ import numpy as np
 from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
 from denoisetool.formats import _common, exif
 from denoisetool.formats import png_chunks as pc
-from denoisetool.formats.base import EncodeOptions, Format, Limits
+from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
 from denoisetool.photo import Metadata, Photo
 
 LEVEL = 6
@@ -35,6 +35,7 @@ class Png(Format):
     suffixes = (".png",)
     depths = (8, 16)
     alpha = True
+    longest = MAX_SIDE
 
     def sniff(self, head: bytes) -> bool:
         """Whether `head` starts as a PNG file."""
@@ -172,6 +173,9 @@ def _metadata_chunks(
     kept: list[tuple[bytes, bytes, bool]] = []
     if photo.format == "png" and "chunks" in photo.extras:
         kept = [c for c in photo.extras["chunks"] if not strip or c[0] in COLOUR]
+        if photo.scale > 1 and any(kind == b"sCAL" for kind, _, _ in kept):
+            kept = [c for c in kept if c[0] != b"sCAL"]
+            _common.note(photo, "How large a pixel is in the world (sCAL) is left out.")
     else:
         if metadata.comment:
             text = metadata.comment.replace(b"\0", b" ").strip()

@@ -10,7 +10,7 @@ import numpy as np
 
 from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
 from denoisetool.formats import _common, exif, ifd, tiff_tags
-from denoisetool.formats.base import EncodeOptions, Format, Limits
+from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
 from denoisetool.formats.tiff_tags import Page
 from denoisetool.photo import Metadata, Photo
 
@@ -43,6 +43,7 @@ class Tiff(Format):
     suffixes = (".tif", ".tiff")
     depths = (8, 16, 32)
     alpha = True
+    longest = MAX_SIDE
 
     def sniff(self, head: bytes) -> bool:
         """Whether `head` starts as a TIFF file."""

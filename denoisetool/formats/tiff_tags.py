@@ -21,6 +21,8 @@ DENSITY = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
 LAYERS = 37724
 MAX_SMALL_TILE = 1 << 22
 """Pixels of a tile that are believed even where the picture itself is much smaller."""
+GEOGRAPHY = frozenset({33550, 33922, 34264})
+"""GeoTIFF's size and place of the pixels, which an enlarged picture has no more."""
 DNG_VERSION = 50706
 JPEG, JPEG_END = 7, b"\xff\xd9"
 RAW_COMPRESSIONS = frozenset({32767, 32769, 34713, 65000, 65535, 52546})
@@ -202,6 +204,9 @@ def directory_to_write(photo: Photo, metadata: Metadata, *, strip: bool) -> tupl
         if tag not in SHAPE and entry.type not in (13, 18)
     }
     tags: dict[int, Entry] = {} if strip else extras.get("tags", {})
+    if photo.scale > 1 and not GEOGRAPHY.isdisjoint(tags):
+        tags = {tag: entry for tag, entry in tags.items() if tag not in GEOGRAPHY}
+        _common.note(photo, "Where its pixels are on the map (GeoTIFF) is left out.")
     directory.entries |= tags
     blobs = [(XMP, 1, metadata.xmp), (ICC, 7, metadata.icc)]
     if not tags.keys() & {IPTC, PHOTOSHOP}:

@@ -13,7 +13,6 @@ from denoisetool.formats.base import EncodeOptions, Format, Limits
 from denoisetool.photo import Metadata, Photo
 
 DEFAULT_QUALITY = 95
-MAX_SIDE = 16383
 
 
 class Webp(Format):
@@ -23,6 +22,7 @@ class Webp(Format):
     suffixes = (".webp",)
     depths = (8,)
     alpha = True
+    longest = 16383
 
     def sniff(self, head: bytes) -> bool:
         """Whether `head` starts as a WebP file."""
@@ -70,11 +70,6 @@ class Webp(Format):
     def encode(self, photo: Photo, out: BinaryIO, options: EncodeOptions) -> None:
         """Write a WebP file; see `Format.encode`."""
         _common.check_holds(photo, self)
-        if max(photo.width, photo.height) > MAX_SIDE:
-            raise UnsupportedPhoto(
-                f"WebP holds up to {MAX_SIDE} pixels a side",
-                hint="write it as JPEG, PNG or TIFF",
-            )
         metadata = _common.kept_metadata(photo, options)
         lossless = photo.format == "webp" and photo.extras.get("lossless", False)
         lossless = lossless and options.quality is None

@@ -130,6 +130,7 @@ class Pipeline:
             The new file content, the photo, and what was done.
         """
         photo = formats.decode(data, self.limits)
+        formats.check(photo, target_format or photo.format, self.limits.scale)
         report = self.ready().denoise(photo)
         if not report.changed and self._same_file(photo, target_format):
             return data, photo, report
@@ -146,6 +147,7 @@ class Pipeline:
         if item.begun:
             with stage(item):
                 item.photo = formats.decode(data, self.limits)
+                formats.check(item.photo, job.format or item.photo.format, self.limits.scale)
         return item
 
     def _admit(self, item: Item, budget: Budget) -> bytes:
@@ -165,10 +167,11 @@ class Pipeline:
                 data += file.read()
                 size = _megapixels(data) or 0.0
             item.outcome.megapixels = size
-            if size > self.limits.megapixels:
+            result = size * self.limits.scale**2
+            if result > self.limits.megapixels:
                 return data  # enough for the decoder to refuse it
-            item.outcome.seconds -= budget.take(size)
-            item.admitted = size
+            item.outcome.seconds -= budget.take(result)
+            item.admitted = result
             data += file.read()
             after = os.fstat(file.fileno())
         if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -211,7 +214,7 @@ class Pipeline:
             with stage(item):
                 if item.photo is not None and item.report is not None:
                     report = item.report
-                    note(outcome, report)
+                    note(outcome, report, item.photo)
                     self._write(item, item.photo, report)
                     outcome.notes = item.photo.notes + report.notes
         finally:

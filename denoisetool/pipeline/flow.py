@@ -29,6 +29,7 @@ class Job:
         format: name of the format to write, None for the photo's own.
         overwrite: whether an existing target may be replaced.
         megapixels: its size as far as it is known beforehand, for progress.
+        scale: how many times larger its result will be on each side, for those who plan.
     """
 
     source: Path
@@ -36,6 +37,7 @@ class Job:
     format: str | None = None
     overwrite: bool = False
     megapixels: float = 0.0
+    scale: int = 1
 
 
 Progress = Callable[[Job, float], None]
@@ -119,9 +121,11 @@ class Item:
         return self.outcome.status == "done"
 
 
-def note(outcome: Outcome, report: Report) -> None:
+def note(outcome: Outcome, report: Report, photo: Photo) -> None:
     """Put down in an outcome what denoising did to its photo."""
-    outcome.noise, outcome.noise_kind = round(report.noise, 3), report.kind
+    outcome.scale, outcome.width, outcome.height = report.scale, photo.width, photo.height
+    outcome.noise = None if report.noise is None else round(report.noise, 3)
+    outcome.noise_kind = report.kind
     outcome.model = report.model
     outcome.changed, outcome.clean = report.changed, report.clean
     outcome.shift_mean = round(report.shift_mean, 4)

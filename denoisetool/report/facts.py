@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from denoisetool import crops, metrics
+from denoisetool import bicubic, crops, metrics
 from denoisetool.crops import Window
 from denoisetool.errors import UsageError
-from denoisetool.photo import Photo
+from denoisetool.modelcard import SCALES
+from denoisetool.photo import Photo, Pixels
 from denoisetool.report.pictures import data_uri
 
 BOX = 16
-"""Side in pixels of the boxes over which colours are averaged before they are compared."""
+"""Side, in pixels of the photo before, of the boxes over which colours are averaged before they are
+compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +32,32 @@ class Facts:
     """What changed between two versions of a photo.
 
     Attributes:
-        width, height: pixels.
-        removed: root mean square of before - after, in levels of 255.
+        width, height: pixels, after.
+        scale: how many times larger that is on each side than before.
+        removed: root mean square of before - after, in levels of 255; None where the photo was
+            enlarged, since that adds detail.
         shift_mean, shift_p95: CIEDE2000 between the two, boxed by 16 pixels.
         crops: the parts worth looking at, if pictures were wanted.
     """
 
     width: int
     height: int
-    removed: float
+    removed: float | None
     shift_mean: float
     shift_p95: float
     crops: tuple[Crop, ...] = ()
+    scale: int = 1
+
+    @property
+    def megapixels(self) -> float:
+        """Size in millions of pixels, after."""
+        return self.width * self.height / 1e6
 
 
 def compare(before: Photo, after: Photo, *, pictures: bool) -> Facts:
     """What changed from one version of a photo to the other, in whatever depths they are.
+
+    Where the second is two or four times larger, the first one's bicubic enlargement counts.
 
     Args:
         before: the noisy one.
@@ -53,25 +65,56 @@ def compare(before: Photo, after: Photo, *, pictures: bool) -> Facts:
         pictures: whether to make the crops.
 
     Raises:
-        UsageError: the two differ in size.
+        UsageError: the two differ in size otherwise.
     """
     sizes = [(photo.width, photo.height) for photo in (before, after)]
-    if sizes[0] != sizes[1]:
+    scale = next((s for s in SCALES if sizes[1] == (s * before.width, s * before.height)), 0)
+    if not scale:
         what = "the two differ in size: {} x {} before, {} x {} after".format(*sizes[0], *sizes[1])
         raise UsageError(what, hint="give the photo and its own result, in full size")
-    removed = metrics.rms(before.pixels, after.pixels, before.peak, after.peak)
-    mean, p95 = metrics.coarse_ciede2000(_boxed(before), _boxed(after), factor=1, peak=1.0)
+    removed = None
+    if scale == 1:
+        removed = metrics.rms(before.pixels, after.pixels, before.peak, after.peak)
+    boxed = _boxes(before, scale, scale * BOX), _boxes(after, 1, scale * BOX)
+    mean, p95 = metrics.coarse_ciede2000(*boxed, factor=1, peak=1.0)
     windows = crops.choose(after.pixels, after.peak) if pictures else ()
     return Facts(
-        *sizes[0], removed, mean, p95,
+        *sizes[1], removed, mean, p95,
         tuple(
-            Crop(window, *(data_uri(photo, window.of(photo.pixels)) for photo in (before, after)))
+            Crop(
+                window, data_uri(before, _part(before, window, scale)),
+                data_uri(after, window.of(after.pixels)),
+            )
             for window in windows
         ),
+        scale,
     )  # fmt: skip
 
 
-def _boxed(photo: Photo) -> metrics.Float32:
-    """(h, w, 3) means of boxes as shares of white; grey counts as R = G = B."""
-    boxed = metrics.box_reduce(photo.pixels, BOX) / np.float32(photo.peak)
+def _part(photo: Photo, window: Window, scale: int) -> Pixels:
+    """A window of a photo's enlargement, of which no more than that is made."""
+    if scale == 1:
+        return window.of(photo.pixels)
+    top, left = (max(0, start // scale - bicubic.TAPS) for start in (window.top, window.left))
+    bottom, right = (window.top + window.height, window.left + window.width)
+    bottom, right = (-(-end // scale) + bicubic.TAPS for end in (bottom, right))
+    large = bicubic.enlarged(photo.pixels[top:bottom, left:right], scale, photo.peak)
+    moved = window._replace(top=window.top - scale * top, left=window.left - scale * left)
+    return moved.of(large)
+
+
+def _boxes(photo: Photo, scale: int, size: int) -> metrics.Float32:
+    """(h, w, 3) means of boxes of a photo's enlargement as shares of white; grey: R = G = B."""
+    if scale == 1:
+        boxed = metrics.box_reduce(photo.pixels, size)
+    else:
+        height = scale * photo.height
+        bands = (
+            bicubic.rows(photo.pixels, scale, top, min(top + size, height))
+            for top in range(0, height, size)
+        )
+        boxed = np.concatenate(
+            [metrics.box_reduce(band.clip(0, photo.peak), size) for band in bands]
+        )
+    boxed /= np.float32(photo.peak)
     return np.broadcast_to(boxed, (*boxed.shape[:2], 3))

@@ -21,7 +21,9 @@ HALF = 512
 ABOUT = (
     "Crops are shown pixel for pixel, without loss: the flattest part of each photo and the most"
     " detailed one, or all of a small photo. Noise is told as root mean square in levels of 255:"
-    " what was removed is before − after, and what was estimated is all that the model found."
+    " what was removed is before − after, and what was estimated is all that the model found. Where"
+    " a photo was enlarged, before is its bicubic enlargement, and how much noise was in it is not"
+    " known."
     " Colour shift is the CIEDE2000 difference of the pictures averaged over boxes of 16 × 16"
     " pixels, its mean and its 95th percentile; 1 is just noticeable."
 )

@@ -29,9 +29,9 @@ class Row:
 
     @property
     def megapixels(self) -> float:
-        """Size in millions of pixels."""
+        """Size in millions of pixels, before."""
         if self.facts is not None:
-            return self.facts.width * self.facts.height / 1e6
+            return self.facts.megapixels / self.facts.scale**2
         return 0.0 if self.outcome is None else self.outcome.megapixels
 
     @property

@@ -203,12 +203,14 @@ class Report:
     def _facts(self, row: Row) -> Iterator[Fact]:
         facts, outcome = row.facts, row.outcome
         assert facts is not None
-        size = f"{facts.width} × {facts.height}, {number(row.megapixels)} MP"
-        yield "Size", size
+        yield "Size", f"{facts.width} × {facts.height}, {number(facts.megapixels)} MP"
+        if facts.scale > 1:
+            yield "Enlarged", f"{facts.scale} times, before is bicubic"
         if outcome is not None and outcome.noise is not None:
             kind = f", {outcome.noise_kind}" if outcome.noise_kind else ""
             yield "Estimated noise", number(outcome.noise) + kind
-        yield "Noise removed", number(facts.removed)
+        if facts.scale == 1:
+            yield "Noise removed", number(facts.removed)
         mean, p95 = row.shift
         yield "Colour shift", f"{number(mean, 2)} mean, {number(p95, 2)} p95"
         if outcome is not None:

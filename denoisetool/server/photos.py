@@ -137,7 +137,7 @@ def _prepared(request: dict[str, Any], session: Session, index: files.Index) -> 
     settings = session.settings
     batch = prepare(
         inputs, request.get("output"), fingerprint=session.fingerprint, index=index,
-        format=settings.format, name=settings.name,
+        format=settings.format, name=settings.name, scale=session.scale,
         overwrite=bool(request.get("overwrite")), skip_existing=bool(request.get("skip_existing")),
         without={Path(photo) for photo in request.get("without", ())},
     )  # fmt: skip

@@ -29,6 +29,7 @@ class Options:
         format: name of the format to write, None for each photo's own.
         suffixes: the endings of that format; () for none.
         name: template for names.
+        scale: how many times larger results are on each side.
         overwrite: replace files of others that are in the way of an output.
         skip_existing: take them for the output.
         idle: seconds without work after which the model is unloaded.
@@ -44,6 +45,7 @@ class Options:
     format: str | None = None
     suffixes: tuple[str, ...] = ()
     name: str | None = None
+    scale: int = 1
     overwrite: bool = False
     skip_existing: bool = False
     idle: float = 300.0

@@ -310,7 +310,8 @@ class Watcher:
 
         plan = files.plan(
             [item.sighting.source], item.folder.where, name=options.name,
-            suffixes=(lambda _: options.suffixes) if options.suffixes else None, claimed=claimed,
+            suffixes=(lambda _: options.suffixes) if options.suffixes else None,
+            scale=options.scale, claimed=claimed,
         )  # fmt: skip
         if plan.problems:
             return None, plan.problems[0].error

@@ -17,7 +17,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
@@ -243,13 +243,14 @@ class _Server:
             verdict = self._index.lookup(task.target, task.source, self._pipeline.fingerprint)
             if verdict is not files.Verdict.SAME:
                 return "the output is not what was made of this photo"
-            photo = formats.decode(task.source.read_bytes(), self._pipeline.limits)
-            size = photo.pixels.shape[:2]
+            limits = self._pipeline.limits
+            photo = formats.decode(task.source.read_bytes(), limits)
+            size = (limits.scale * photo.height, limits.scale * photo.width)
             del photo
-            made = formats.decode(task.target.read_bytes(), self._pipeline.limits)
+            made = formats.decode(task.target.read_bytes(), replace(limits, scale=1))
         except Exception as error:  # noqa: BLE001 - any doubt keeps the original where it is
             return explain(error)[0]
-        return "" if made.pixels.shape[:2] == size else "the output has another size"
+        return "" if (made.height, made.width) == size else "the output has another size"
 
     def _say(self, said: Said) -> None:
         try:
