@@ -17,7 +17,7 @@ from denoisetool.engine.core import load_net
 from denoisetool.errors import UsageError
 from denoisetool.modelcard import RECIPE_FILE, load
 from denoisetool.nets.parts import enlarged
-from denoisetool.training import args
+from denoisetool.training import args, footprint
 from denoisetool.training.batches import Batch
 from denoisetool.training.critic import Critic
 from denoisetool.training.data import Image as Pixels
@@ -43,6 +43,12 @@ TINY: dict[str, dict[str, Any]] = {
 
 def _name(path: Path) -> str:
     return path.parent.name if path.name == RECIPE_FILE else path.stem
+
+
+@pytest.fixture(autouse=True)
+def _counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is counted, and not measured in a child process each time."""
+    monkeypatch.setattr(footprint, "_measured", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

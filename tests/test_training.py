@@ -8,7 +8,7 @@ import torch
 from denoisetool.engine import Engine
 from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
-from denoisetool.training import args, degrade, export, losses
+from denoisetool.training import args, degrade, export, footprint, losses
 from denoisetool.training.batches import Batch, Synthetic
 from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
@@ -35,6 +35,12 @@ log_every = 2
 camera = 0.5
 gaussian = 0.5
 """
+
+
+@pytest.fixture(autouse=True)
+def _counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is counted, and not measured in a child process each time."""
+    monkeypatch.setattr(footprint, "_measured", lambda *_: None)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from denoisetool.nets.experts import Experts, members
 from denoisetool.nets.parts import kmac_per_pixel
 from denoisetool.nets.srresnet import SRResNet
 from denoisetool.training import args
+from denoisetool.training.footprint import peak_bytes
 from denoisetool.training.loop import CHECKPOINT
 
 SEEN = 0.5 / 255
@@ -90,6 +91,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         "color_space": "sRGB",
         "kmac_per_pixel": round(kmac_per_pixel(net), 2),
         "parameters": sum(p.numel() for p in net.parameters()),
+        "bytes_per_pixel": round(peak_bytes(recipe.net, net_args)),
         "weights_sha256": hashlib.sha256(data).hexdigest(),
         "licence": "Apache-2.0",
         "provenance": {
