@@ -41,6 +41,22 @@ def rows(pixels: Pixels, scale: int, top: int, bottom: int) -> Float:
     return out
 
 
+def window(pixels: Pixels, scale: int, top: int, left: int, height: int, width: int) -> Float:
+    """Part of the enlargement, as `rows` gives it, of which no more than that is made.
+
+    Args:
+        pixels: (H, W, C), all of the picture.
+        scale: how many times larger on each side.
+        top: where the part begins, in the enlargement.
+        left: the same.
+        height: rows of the part, in the enlargement.
+        width: columns of it.
+    """
+    first, last = max(0, left // scale - TAPS), (left + width) // scale + TAPS
+    wide = rows(pixels[:, first:last], scale, top, top + height)
+    return wide[:, left - scale * first :][:, :width]
+
+
 def enlarged(pixels: Pixels, scale: int, peak: float, lanes: Lanes = CALLER) -> Pixels:
     """All of the enlargement, (scale H, scale W, C), rounded and clipped to its own depth."""
     height, width, channels = pixels.shape

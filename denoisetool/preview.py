@@ -3,7 +3,8 @@
 The noise of a part is estimated once; other wishes only take it out anew. What a full run decides
 from the whole photo (the colour lock, the bounds of the change, whether the photo is clean) is
 first guessed from the part, and exact once `measure` has been through the whole photo. The second
-pass of a strength above 1 is always bounded by what its part tells.
+pass of a strength above 1 is always bounded by what its part tells. With a model that enlarges,
+what is shown is as much larger than the part.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool import color, metrics, noise
+from denoisetool import bicubic, color, metrics, noise
 from denoisetool.color import CELL, CoarseField, Float
 from denoisetool.denoiser import COARSE, Denoiser, Report
 from denoisetool.lanes import Lanes
-from denoisetool.photo import Half, Photo, Pixels
+from denoisetool.photo import Half, Photo, Pixels, in_depth
 
 Array = npt.NDArray[Any]
 KEPT = 32.0
@@ -53,6 +54,10 @@ class Part:
         right = -(-(self.left + self.width + margin) // CELL) * CELL
         bottom = -(-(self.top + self.height + margin) // CELL) * CELL
         return Part(left, top, right - left, bottom - top).within(photo)
+
+    def enlarged(self, scale: int) -> Part:
+        """Where it is in the photo's enlargement."""
+        return Part(scale * self.left, scale * self.top, scale * self.width, scale * self.height)
 
     def holds(self, other: Part) -> bool:
         """Whether all of another part lies in this one."""
@@ -91,16 +96,17 @@ class Shown:
     """A part of a photo, denoised.
 
     Attributes:
-        pixels: (H, W, C) in the photo's own depth.
+        pixels: (H, W, C) in the photo's own depth, larger than the part if the model enlarges.
         exact: whether a full run gives the same, up to the last rounding.
-        noise: rms of the noise found, in levels of 255; of the photo if exact, else of the part.
+        noise: rms of the noise found, in levels of 255; of the photo if exact, else of the part;
+            None if it is not known.
         kind: of that noise, `camera`, `white` or `own`; None when the model does not ask.
         clean: whether the photo is left alone, since it has next to no noise.
     """
 
     pixels: Pixels
     exact: bool
-    noise: float
+    noise: float | None
     kind: str | None
     clean: bool
 
@@ -112,14 +118,15 @@ class _Found:
     Attributes:
         part: which part; noise: its noise, None where only what follows is kept.
         drift: what the colour lock takes out of the noise; bound: factors on what is left.
-        rms: of the noise, in levels of 255; clean: whether there is next to none.
+        rms: of the noise, in levels of 255, None if it is not known; clean: whether there is next
+            to none.
     """
 
     part: Part
     noise: Half | None
     drift: CoarseField
     bound: CoarseField | None
-    rms: float
+    rms: float | None
     clean: bool
 
 
@@ -129,10 +136,14 @@ class Preview:
     Args:
         photo: the photo; it stays as it is.
         denoiser: whose engine and tiles are used; what it is to take out does not count.
+
+    Attributes:
+        scale: how many times larger on each side the model makes photos.
     """
 
     def __init__(self, photo: Photo, denoiser: Denoiser) -> None:
         self.photo, self._denoiser = photo, denoiser
+        self.scale = denoiser.engine.card.scale
         self._lanes = Lanes(denoiser.engine.lanes.count)  # its own: the engine's may be busy
         self._kind: str | None = None
         self._asked = False
@@ -161,7 +172,7 @@ class Preview:
         photo, denoiser = self.photo, denoiser or self._denoiser
         found = denoiser.estimate(photo, Report(kind=self._kind_of_noise()), progress)
         whole = self._follow(Part(0, 0, photo.width, photo.height), photo.pixels, found)
-        if photo.megapixels > KEPT:
+        if photo.megapixels * self.scale**2 > KEPT:
             whole = _Found(whole.part, None, whole.drift, whole.bound, whole.rms, whole.clean)
         self._whole = whole
 
@@ -173,17 +184,16 @@ class Preview:
             wishes: how much is to be taken out.
         """
         photo, whole = self.photo, self._whole
-        before = part.of(photo.pixels)
         if wishes.nothing:
-            return Shown(before.copy(), True, 0.0, None, False)
-        twice = wishes.strength > 1
+            return Shown(self._before(part), True, 0.0, None, False)
+        twice = wishes.strength > 1 and self.scale == 1
         area = part.grown(self._margin(), photo) if twice else part
         found = self._noise_of(area, whole)
         rules = whole or found
         kind = self._kind_of_noise()
         if whole is not None and whole.clean and not twice:
-            return Shown(before.copy(), True, whole.rms, kind, True)
-        pixels = area.of(photo.pixels).copy()
+            return Shown(self._before(part), True, whole.rms, kind, True)
+        pixels = self._before(area)
         self._take_out(pixels, area, found, rules, wishes, min(1.0, wishes.strength))
         if twice:
             after = Photo(pixels, photo.format, photo.mode)
@@ -193,20 +203,37 @@ class Preview:
             pixels = part.of(pixels, area)
         return Shown(pixels, whole is not None and not twice, rules.rms, kind, False)
 
+    def _before(self, part: Part) -> Pixels:
+        """A part of the photo as it is, or of its enlargement; a copy."""
+        photo, scale = self.photo, self.scale
+        if scale == 1:
+            return part.of(photo.pixels).copy()
+        return in_depth(self._enlarged(part.enlarged(scale)), photo.pixels.dtype, photo.peak)
+
+    def _enlarged(self, part: Part) -> Float:
+        """A part of the photo's enlargement, neither rounded nor clipped."""
+        place = (part.top, part.left, part.height, part.width)
+        return bicubic.window(self.photo.pixels, self.scale, *place)
+
     def _take_out(
         self, pixels: Pixels, area: Part, found: _Found, rules: _Found, wishes: Wishes,
         strength: float,
     ) -> None:  # fmt: skip
         """Subtract the noise of an area from its pixels, in place, by the rules of a part."""
         assert found.noise is not None
-        place = (area.top - rules.part.top, area.left - rules.part.left, area.width)
+        area, known, origin = (p.enlarged(self.scale) for p in (area, found.part, rules.part))
+        place = (area.top - origin.top, area.left - origin.left, area.width)
         drift, bound = rules.drift, rules.bound
+
+        def source(top: int, bottom: int) -> Float:
+            return self._enlarged(Part(area.left, area.top + top, area.width, bottom - top))
+
         noise.subtract(
-            pixels, area.of(found.noise, found.part), self.photo.peak,
+            pixels, area.of(found.noise, known), self.photo.peak,
             strength=strength, luma=wishes.luma, chroma=wishes.chroma,
             drift=drift.part(*place) if wishes.color_lock else None,
             bound=None if bound is None else bound.part(*place),
-            lanes=self._lanes,
+            source=source if self.scale > 1 else None, lanes=self._lanes,
         )  # fmt: skip
 
     def _noise_of(self, area: Part, whole: _Found | None) -> _Found:
@@ -220,17 +247,22 @@ class Preview:
         seen = part.grown(self._margin(), self.photo)
         window = Photo(seen.of(self.photo.pixels), self.photo.format, self.photo.mode)
         found = self._denoiser.estimate(window, Report(kind=self._kind_of_noise()))
-        own = np.ascontiguousarray(part.of(found, seen))
+        scale = self.scale
+        own = np.ascontiguousarray(part.enlarged(scale).of(found, seen.enlarged(scale)))
         self._part = known = self._follow(part, part.of(self.photo.pixels), own)
         return known
 
     def _follow(self, part: Part, pixels: Pixels, found: Half) -> _Found:
         """What follows from the noise of a part."""
-        lanes, peak = self._lanes, self.photo.peak
-        mean, power = color.cells(found, lanes)
+        lanes, peak, scale = self._lanes, self.photo.peak, self.scale
+        cell = scale * CELL
+        mean, power = color.cells(found, lanes, cell)
+        drift = color.drift(mean, power, scale * part.width, cell)
+        if scale > 1:
+            return _Found(part, found, drift, None, None, False)
         coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
         return _Found(
-            part, found, color.drift(mean, power, part.width),
+            part, found, drift,
             noise.bounded(power, coarse, peak, part.width),
             float(np.sqrt(power.mean())) * 255, noise.is_clean(power),
         )  # fmt: skip

@@ -158,8 +158,9 @@ class Session:
         for name in PREFERRED[scale]:
             if name in entries and (entries[name] in fitting or entries[name].problem is not None):
                 return entries[name]
-        if fitting:
-            return fitting[0]
+        broken = [entry for entry in entries.values() if entry.problem is not None]
+        if fitting or (broken and scale == 1):
+            return (fitting or broken)[0]  # a broken one tells what is wrong with it
         what = "no model is installed"
         if scale > 1:
             what = f"no model that enlarges {scale} times is installed"

@@ -52,6 +52,18 @@ def test_bands_are_parts_of_the_whole(scale: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 4])
+def test_so_are_windows(scale: int) -> None:
+    picture = _picture((23, 31))
+    whole = bicubic.rows(picture, scale, 0, scale * 23)
+    right, bottom = scale * 31, scale * 23
+    for top, left, height, width in (
+        (0, 0, 3, 3), (5, 17, 20, 22), (bottom - 3, right - 5, 3, 5), (0, 0, bottom, right),
+    ):  # fmt: skip
+        part = bicubic.window(picture, scale, top, left, height, width)
+        np.testing.assert_array_equal(part, whole[top : top + height, left : left + width])
+
+
+@pytest.mark.parametrize("scale", [2, 4])
 def test_each_depth_is_rounded_and_clipped_once(scale: int) -> None:
     edges = np.random.default_rng(1).choice([0.0, 1.0, 0.3], (70, 45, 1)).astype(np.float32)
     exact = bicubic.enlarged(edges, scale, 1.0)

@@ -100,6 +100,26 @@ def test_each_side_of_the_divider_shows_its_own(viewer: Viewer) -> None:
     assert not viewer.has_result
 
 
+def test_a_larger_result_lies_over_the_photo(viewer: Viewer, tmp_path: Path) -> None:
+    red = qt.QImage(4800, 3600, qt.QImage.Format.Format_RGB888)
+    red.fill(qt.Qt.GlobalColor.red)
+    assert red.save(str(tmp_path / "large.png"))
+    large = load(tmp_path / "large.png", 500)
+    viewer.set_divider(0)
+    for zoom, detail, level in ((0.4, 1, 3), (1.0, 1, 2), (1.5, 2, 1), (3.0, 4, 0), (9.0, 4, 0)):
+        viewer.set_zoom(zoom)
+        viewer.show_after(large)
+        assert (viewer.detail, viewer._level(large)) == (detail, level)
+        seen = viewer.grab().toImage()
+        assert {seen.pixelColor(x, 250).name() for x in (40, 390)} == {"#ff0000"}
+    viewer.set_zoom(1.0)
+    part, _ = viewer.seen()
+    patch = qt.QImage(2 * part.width(), 2 * part.height(), qt.QImage.Format.Format_RGB888)
+    patch.fill(qt.Qt.GlobalColor.blue)
+    viewer.show_patch(patch, part)
+    assert viewer.grab().toImage().pixelColor(390, 250).name() == "#0000ff"
+
+
 def test_the_divider_is_held_and_the_photo_dragged(viewer: Viewer) -> None:
     viewer.set_zoom(1.0)
     part, _ = viewer.seen()

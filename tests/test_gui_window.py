@@ -9,7 +9,7 @@ import pytest
 
 from denoisetool import formats
 from denoisetool.settings import config_path, resolve
-from tests import qt
+from tests import qt, tiny
 from tests.e2e import pictures, processes
 
 Open = Callable[..., qt.Window]
@@ -179,6 +179,30 @@ def test_results_never_go_over_the_originals(opened: Open, photos: Path) -> None
     page.start()
     qt.until(lambda: not page.runner.busy)
     assert (photos / "a.jpg").read_bytes() == before
+
+
+def test_photos_are_enlarged_and_the_result_is_shown(
+    opened: Open, photos: Path, tmp_path: Path, home: Path
+) -> None:
+    tiny.upscaler(home / "data" / "models" / "upscale-x2", 2)
+    window = opened(photos / "b.png")
+    page = window.photos
+    page.controls.folder.set_text(str(tmp_path / "big"))
+    qt.until(lambda: page.viewer.has_result, "no preview")
+    page.controls.scale.setCurrentIndex(page.controls.scale.findData("2"))
+    qt.until(lambda: "Enlarged 2 times" in page._about.text(), "no preview of it")
+    image, part = page.viewer._patch or pytest.fail("no patch")
+    assert (image.width(), part.width()) == (64 * page.viewer.detail, 64)
+    page.controls.strength._number.setValue(150)
+    qt.until(lambda: "second pass" in page._about.text(), "no word on the strength")
+    page.controls.strength._number.setValue(100)
+    page.start_button.click()
+    qt.until(lambda: "done" in _states(window).values() and not page.runner.busy)
+    assert formats.read(tmp_path / "big" / "b.png").width == 128
+    qt.until(lambda: "The result in" in page._about.text(), "the result is not shown")
+    assert resolve({}).settings.scale == 2
+    page.controls._reset.click()
+    assert page.controls.scale.currentData() == "auto"
 
 
 def test_settings_are_the_commands_and_survive_a_restart(

@@ -7,7 +7,7 @@ from denoisetool import preview
 from denoisetool.denoiser import Denoiser, Float
 from denoisetool.photo import Half, Photo
 from denoisetool.preview import Part, Preview, Wishes
-from tests.fakes import BlurEngine, ConstantEngine, ExpertEngine
+from tests.fakes import CARD, BlurEngine, ConstantEngine, ExpertEngine
 
 SHAPE = (340, 420)
 
@@ -169,3 +169,27 @@ def test_parts_stay_within_the_photo() -> None:
     assert Part(20, 20, 10, 10).grown(8, photo) == Part(0, 0, 48, 48)
     assert Part(0, 0, 48, 48).holds(Part(20, 20, 28, 28))
     assert not Part(0, 0, 48, 48).holds(Part(20, 20, 29, 28))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("wishes", [Wishes(), Wishes(strength=0.4, chroma=0.2), Wishes(strength=0)])
+def test_with_a_model_that_enlarges_a_part_is_larger(scale: int, wishes: Wishes) -> None:
+    photo = _photo()
+    engine = BlurEngine(card=replace(CARD, scale=scale))
+    denoiser = Denoiser(
+        engine, strength=wishes.strength, luma=wishes.luma, chroma=wishes.chroma, tile=128
+    )
+    full = replace(photo, pixels=photo.pixels.copy())
+    denoiser.denoise(full)
+    seen = Preview(photo, Denoiser(engine, tile=128))
+    guessed = seen.show(PARTS[1], wishes)
+    wanted = PARTS[1].enlarged(scale).of(full.pixels).astype(int)
+    assert guessed.exact == wishes.nothing
+    assert guessed.noise == (0 if wishes.nothing else None)
+    assert not guessed.clean
+    assert np.abs(guessed.pixels - wanted).mean() < 1
+    seen.measure()
+    for part in PARTS:
+        shown = seen.show(part, wishes)
+        assert shown.exact
+        np.testing.assert_array_equal(shown.pixels, part.enlarged(scale).of(full.pixels))

@@ -16,6 +16,7 @@ import pytest
 from denoisetool import formats, server
 from denoisetool.lanes import CALLER
 from denoisetool.server.turns import LOOK, MEASURE, RUN, Aborted, SharedEngine, Turns, User
+from tests import tiny
 from tests.e2e import fakes, processes
 from tests.fakes import ConstantEngine
 
@@ -85,7 +86,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     opened = threading.Event()
     opened.set()
-    engine = lambda *_: fakes.GatedEngine(lambda: _wait(opened))  # noqa: E731
+    engine = lambda *given: fakes.GatedEngine(lambda: _wait(opened), *given)  # noqa: E731
     monkeypatch.setattr(denoisetool.session, "Engine", engine)
     return opened
 
@@ -253,6 +254,38 @@ def test_a_preview_becomes_exactly_what_a_run_writes(
         "preview", photo=str(photo), part=[0, 0, 40, 30], reduce=4, settings=settings
     )
     assert _pixels(window.wait("preview", request=reduced)).shape == (8, 10, made.shape[2])
+
+
+def test_a_preview_of_a_model_that_enlarges_is_as_detailed_as_can_be_seen(
+    window: Window, photos: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from denoisetool.server import previews
+
+    tiny.upscaler(home / "data" / "models" / "upscale-x4", 4)
+    photo, settings = photos / "b.png", {"scale": 4, "color_lock": False}
+    run = window.ask("run", photos=[str(photo)], output=f"{tmp_path}/big/", settings=settings)
+    window.wait("summary", request=run)
+    assert window.wait("photo", request=run)["width"] == 4 * formats.read(photo).width
+    made = formats.read(tmp_path / "big" / "b.png").pixels
+    words: dict[str, Any] = {"photo": str(photo), "part": [4, 8, 40, 30], "settings": settings}
+    for more, shape in (
+        ({"enlarge": 4}, (120, 160)), ({"enlarge": 2}, (60, 80)), ({}, (30, 40)),
+        ({"reduce": 4}, (8, 10)),
+    ):  # fmt: skip
+        reply = window.wait("preview", request=window.ask("preview", **words, **more))
+        assert _pixels(reply).shape == (*shape, made.shape[2])
+        assert (reply["scale"], reply["noise"], reply["exact"]) == (4, None, False)
+        assert reply["part"] == words["part"]
+    reply = window.wait("preview", request=window.ask("preview", **words, enlarge=4))
+    np.testing.assert_array_equal(_pixels(reply), made[32:152, 16:176])
+    monkeypatch.setattr(previews, "QUICK_ENLARGED", 0.0001)
+    words["part"] = [0, 0, 40, 40]
+    reply = window.wait("preview", request=window.ask("preview", **words))
+    assert (reply["data"], reply["why"]) == (None, "too_large")
+    assert not window.of("measured")
+    words["settings"] = {"scale": 4, "strength": 1.5}
+    error = window.wait("error", request=window.ask("preview", **words))
+    assert "second pass" in error["what"]
 
 
 def test_large_parts_wait_for_the_whole_photo_and_too_large_ones_say_so(

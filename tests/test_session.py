@@ -83,6 +83,17 @@ def test_no_model_at_all(tmp_path: Path, home: Path) -> None:
         Session(settings(), empty)
 
 
+def test_a_broken_model_where_there_is_no_other_tells_what_is_wrong(
+    tmp_path: Path, home: Path
+) -> None:
+    alone = Registry(Places(tmp_path / "data", tmp_path / "cache"))
+    (copied_model(alone.places.data / "models") / "model.toml").write_text("not a card")
+    with pytest.raises(ModelError, match="not valid TOML"):
+        Session(settings(), alone)
+    with pytest.raises(ModelError, match="enlarges 2 times"):
+        Session(settings(scale="2"), alone)
+
+
 def test_damaged_weights_are_refused_before_anything_is_loaded(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

@@ -24,7 +24,7 @@ from denoisetool.gui.widgets import FolderField, PercentSlider, heading, quiet, 
 from denoisetool.settings import BY_NAME
 
 LOSSY = {"keep", "jpeg", "webp", "avif"}
-LOOKS = ("model", "strength", "luma", "chroma", "color_lock")
+LOOKS = ("model", "scale", "strength", "luma", "chroma", "color_lock")
 """Settings that a preview depends on, besides those of the machine."""
 RULES = ("refuse", "skip", "overwrite")
 
@@ -68,6 +68,8 @@ class Controls(QScrollArea):
         self.chroma = self._slider("chroma", tr("Colour noise"), 100)
         self.model = self._combo("model", tr("Model"), {})
         self.set_models(())
+        sizes = {"auto": tr("As the model does"), "1": "1 ×", "2": "2 ×", "4": "4 ×"}
+        self.scale = self._combo("scale", tr("Enlarge"), sizes)
         self.lock = self._check("color_lock", tr("Hold the colours"))
         self._reset = QPushButton(tr("Reset"))
         self._reset.setToolTip(tr("Put strength, model and colours back to their defaults"))
@@ -77,6 +79,7 @@ class Controls(QScrollArea):
             self._layout.addWidget(part)
         form = self._form()
         form.addRow(tr("&Model"), self.model)
+        form.addRow(tr("&Enlarge"), self.scale)
         form.addRow(self.lock)
         self._layout.addWidget(self._reset)
 
@@ -161,7 +164,7 @@ class Controls(QScrollArea):
             slider.set_share(get(name))
         boxes = [(self.model, "model")]
         if hasattr(self, "device"):
-            boxes += [(self.format, "format"), (self.device, "device")]
+            boxes += [(self.format, "format"), (self.device, "device"), (self.scale, "scale")]
             with QSignalBlocker(self.quality):
                 self.quality.setValue(get("quality") or 0)
             self.quality.setEnabled(get("format") in LOSSY)
@@ -169,7 +172,8 @@ class Controls(QScrollArea):
                 self.humble.setChecked(get("low_priority"))
         for box, name in boxes:
             with QSignalBlocker(box):
-                box.setCurrentIndex(max(0, box.findData(get(name))))
+                value = get(name)
+                box.setCurrentIndex(max(0, box.findData("auto" if value is None else str(value))))
         if hasattr(self, "lock"):
             with QSignalBlocker(self.lock):
                 self.lock.setChecked(get("color_lock"))
@@ -190,11 +194,11 @@ class Controls(QScrollArea):
 
     def _combo(self, name: str, title: str, names: Mapping[str, str]) -> QComboBox:
         """A choice of a setting's values, under the names given or their own in capitals."""
-        box = QComboBox()
-        for choice in BY_NAME[name].choices:
+        box, setting = QComboBox(), BY_NAME[name]
+        for choice in (*(("auto",) if setting.optional else ()), *setting.choices):
             box.addItem(names.get(choice, choice.upper()), choice)
         box.setAccessibleName(title)
-        box.setToolTip(BY_NAME[name].help)
+        box.setToolTip(setting.help)
         box.currentIndexChanged.connect(lambda: self._picked(name, box))
         return box
 

@@ -14,10 +14,14 @@ from denoisetool.gui.pictures import Picture, from_reply, load
 from denoisetool.gui.preferences import Preferences
 from denoisetool.gui.runner import sentence
 from denoisetool.gui.viewer import Viewer
+from denoisetool.modelcard import SCALES
 
 ASK_AFTER = 20
 """Milliseconds after the last change before a preview is asked for."""
-ON_LOOK = ("model", "device", "precision", "strength", "luma", "chroma", "color_lock", "tile")
+ON_LOOK = ("model", "scale", "device", "precision", "strength", "luma", "chroma", "color_lock",
+           "tile")  # fmt: skip
+MOST_RESULT = 100.0
+"""Megapixels of an enlarged result beyond which the preview is shown and not the result."""
 
 
 class Looker(QObject):
@@ -82,7 +86,8 @@ class Looker(QObject):
         target = item.target
         if target is None:
             return
-        limit = self._preferences.get("max_megapixels")
+        own = self._picture.width * self._picture.height / 1e6
+        limit = min(self._preferences.get("max_megapixels"), max(own, MOST_RESULT))
         self._background.run(
             lambda: load(target, limit), lambda found, _: self._result_loaded(item, found)
         )
@@ -111,7 +116,8 @@ class Looker(QObject):
         own = self._picture
         if item is not self._item or own is None or picture is None:
             return
-        if (picture.width, picture.height) == (own.width, own.height):
+        sizes = [(scale * own.width, scale * own.height) for scale in SCALES]
+        if (picture.width, picture.height) in sizes:
             self._result = True
             self._viewer.show_after(picture)
             self._viewer.show_note("")
@@ -132,7 +138,7 @@ class Looker(QObject):
         if self._item is None or part.isEmpty():
             return
         self._asked = self._worker.ask(
-            "preview", photo=str(self._item.path), reduce=reduce,
+            "preview", photo=str(self._item.path), reduce=reduce, enlarge=self._viewer.detail,
             part=[part.x(), part.y(), part.width(), part.height()],
             settings=self._preferences.request(),
         )  # fmt: skip
@@ -168,11 +174,11 @@ class Looker(QObject):
         if self._result:
             return
         image = from_reply(event, None if self._picture is None else self._picture.profile)
-        left, top, width, _ = event["part"]
+        left, top, width, height = event["part"]
         step = max(1, round(width / image.width()))
-        self._viewer.show_patch(
-            image, QRect(left, top, image.width() * step, image.height() * step)
-        )
+        if image.width() <= width:  # else a model enlarged it
+            width, height = image.width() * step, image.height() * step
+        self._viewer.show_patch(image, QRect(left, top, width, height))
         self._viewer.show_note("")
         self.exact = bool(event["exact"])
         self.told.emit(self._words(event))
@@ -180,11 +186,14 @@ class Looker(QObject):
 
     def _words(self, event: dict[str, Any]) -> str:
         """A line about what is seen."""
+        if event["scale"] > 1:
+            text: str = self.tr("Enlarged %d times") % event["scale"]
+            return text if event["exact"] else text + self.tr(" (preview, close to the result)")
         if not event["noise"]:
             return ""
         if event["clean"]:
             return self.tr("This photo is clean already: it will be left as it is.")
-        text: str = self.tr("Noise: %.1f levels of 255") % event["noise"]
+        text = self.tr("Noise: %.1f levels of 255") % event["noise"]
         if event.get("noise_kind"):
             kinds = {"camera": self.tr("of a camera"), "white": self.tr("white")}
             text += ", " + kinds.get(event["noise_kind"], str(event["noise_kind"]))

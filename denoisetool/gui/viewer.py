@@ -33,6 +33,7 @@ class Viewer(QWidget):
     """Shows a photo before and after, left and right of a divider.
 
     Zoom is in device pixels of the screen per pixel of the photo, so that 1 is 100 % on any screen.
+    A result may be larger than the photo: it lies over it all the same.
 
     Signals:
         looked: another part of the photo, or another size of it, is seen.
@@ -77,7 +78,7 @@ class Viewer(QWidget):
         self.update()
 
     def show_patch(self, image: QImage | None, part: QRect | None = None) -> None:
-        """Show the result of a part of the photo; `image` may be smaller than it."""
+        """Show the result of a part of the photo; `image` may be smaller or larger than it."""
         self._patch = None if image is None or part is None else (image, part)
         if image is not None:
             self._after = None
@@ -100,6 +101,11 @@ class Viewer(QWidget):
     def zoom(self) -> float:
         """Device pixels per pixel of the photo."""
         return self._zoom
+
+    @property
+    def detail(self) -> int:
+        """How many pixels of a larger result can be seen for one of the photo, on a side."""
+        return next((count for count in (1, 2) if self._zoom <= count), 4)
 
     @property
     def divider(self) -> float:
@@ -181,9 +187,9 @@ class Viewer(QWidget):
 
     def _level(self, picture: Picture) -> int:
         """Which of the smaller copies is the next larger one to what is seen."""
-        if self._zoom >= 1:
-            return 0
-        return min(len(picture.levels) - 1, int(math.log2(1 / self._zoom) + 1e-6))
+        own = self._before or picture
+        zoom = self._zoom * own.width / picture.width
+        return 0 if zoom >= 1 else min(len(picture.levels) - 1, int(math.log2(1 / zoom) + 1e-6))
 
     # -- drawing --------------------------------------------------------------------------------
 
@@ -214,7 +220,8 @@ class Viewer(QWidget):
         level = self._level(picture)
         image, scale = picture.levels[level], self._scale()
         seen, _ = self.seen()
-        across, down = image.width() / picture.width, image.height() / picture.height
+        own = self._before or picture
+        across, down = image.width() / own.width, image.height() / own.height
         source = QRectF(
             seen.x() * across, seen.y() * down, seen.width() * across, seen.height() * down
         )

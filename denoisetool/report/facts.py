@@ -10,7 +10,7 @@ from denoisetool import bicubic, crops, metrics
 from denoisetool.crops import Window
 from denoisetool.errors import UsageError
 from denoisetool.modelcard import SCALES
-from denoisetool.photo import Photo, Pixels
+from denoisetool.photo import Photo, Pixels, in_depth
 from denoisetool.report.pictures import data_uri
 
 BOX = 16
@@ -95,12 +95,9 @@ def _part(photo: Photo, window: Window, scale: int) -> Pixels:
     """A window of a photo's enlargement, of which no more than that is made."""
     if scale == 1:
         return window.of(photo.pixels)
-    top, left = (max(0, start // scale - bicubic.TAPS) for start in (window.top, window.left))
-    bottom, right = (window.top + window.height, window.left + window.width)
-    bottom, right = (-(-end // scale) + bicubic.TAPS for end in (bottom, right))
-    large = bicubic.enlarged(photo.pixels[top:bottom, left:right], scale, photo.peak)
-    moved = window._replace(top=window.top - scale * top, left=window.left - scale * left)
-    return moved.of(large)
+    place = (window.top, window.left, window.height, window.width)
+    part = bicubic.window(photo.pixels, scale, *place)
+    return in_depth(part, photo.pixels.dtype, photo.peak)
 
 
 def _boxes(photo: Photo, scale: int, size: int) -> metrics.Float32:

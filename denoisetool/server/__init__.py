@@ -9,9 +9,11 @@ output are the events of `--json` and a few more, each with the `request` that i
                                               -> planned..., start, progress..., photo..., summary
     pause    on                               the run waits before the next tile, or goes on
     stop     abort                            it ends after the photo in hand; at once
-    preview  photo, part [left, top, width, height], reduce, settings
+    preview  photo, part [left, top, width, height], reduce, enlarge, settings
                                               -> preview: 8-bit samples of it in base64, boxed by
-                                                 `reduce`; or `why` not: `later`, `too_large`
+                                                 `reduce`, with at most `enlarge` samples for one
+                                                 on a side where the model enlarges; or `why` not:
+                                                 `later`, `too_large`
                                               -> measuring..., measured: ask again, it is exact now
 
 `settings` are those of the command by name, `auto` for what it decides itself. Whatever goes wrong

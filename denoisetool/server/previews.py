@@ -25,6 +25,8 @@ from denoisetool.session import Session, fitting
 QUICK = 6.0
 """Megapixels of a part up to which it is shown before the whole photo was gone through."""
 TELL_EVERY = 0.1
+QUICK_ENLARGED = 1.5
+"""The same with a model that enlarges. The whole photo is not gone through with one."""
 MEASURE_TILE = 512
 """Side of the tiles in which a whole photo is gone through: nobody waits long for such a one."""
 
@@ -81,8 +83,10 @@ class Previews:
         part = Part(*map(int, request["part"])).within(preview.photo)
         settings = session.settings
         wishes = Wishes(settings.strength, settings.luma, settings.chroma, settings.color_lock)
-        large = part.megapixels > QUICK and not wishes.nothing and not preview.all_kept
-        if large and preview.photo.megapixels > KEPT:
+        enlarges = preview.scale > 1
+        most = QUICK_ENLARGED if enlarges else QUICK
+        large = part.megapixels > most and not wishes.nothing and not preview.all_kept
+        if large and (enlarges or preview.photo.megapixels > KEPT):
             self._reply(request, preview, part, None, "too_large")
             return
         if large:
@@ -91,7 +95,7 @@ class Previews:
             with self._quiet():
                 shown = preview.show(part, wishes)
             self._reply(request, preview, part, shown, "")
-        if not preview.measured and not wishes.nothing and not self._busy():
+        if not (enlarges or preview.measured or wishes.nothing or self._busy()):
             self._measure(str(request["photo"]), preview, session)
 
     @contextmanager
@@ -166,15 +170,17 @@ class Previews:
         body: dict[str, Any] = {"data": None, "why": why}
         if shown is not None:
             pixels = in_8_bits(shown.pixels, preview.photo.peak)
-            factor = max(1, int(request.get("reduce", 1)))
+            factor = max(1, int(request.get("reduce", 1))) * preview.scale
+            factor //= min(preview.scale, max(1, int(request.get("enlarge", 1))))
             if factor > 1:
                 pixels = np.rint(metrics.box_reduce(pixels, factor)).astype(np.uint8)
             height, width, channels = pixels.shape
             data = base64.b64encode(pixels.tobytes()).decode("ascii")
             body = {
                 "data": data, "why": why, "width": width, "height": height, "channels": channels,
-                "exact": shown.exact, "noise": round(shown.noise, 3), "noise_kind": shown.kind,
-                "clean": shown.clean,
+                "exact": shown.exact, "noise_kind": shown.kind, "clean": shown.clean,
+                "noise": None if shown.noise is None else round(shown.noise, 3),
+                "scale": preview.scale,
             }  # fmt: skip
         self._say(
             "preview", request=request.get("id"), photo=request["photo"],

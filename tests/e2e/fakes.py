@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,17 @@ class IdentityEngine:
 
     kinds: tuple[str, ...] = ()
 
-    def __init__(self, *_: object) -> None:
-        self.card, self.batch, self.lanes = CARD, 1, CALLER
+    def __init__(self, *given: object) -> None:
+        scale = given[0].scale if given and isinstance(given[0], ModelCard) else 1
+        self.card, self.batch, self.lanes = replace(CARD, scale=scale), 1, CALLER
         self.choice = Choice("cpu", "fp32", "this is a fake")
 
     def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
-        return [np.zeros(tile.shape, np.float16) for tile in tiles]
+        return [self.large(np.zeros(tile.shape, np.float16)) for tile in tiles]
+
+    def large(self, noise: Half) -> Half:
+        """As much larger as the card says."""
+        return noise.repeat(self.card.scale, 0).repeat(self.card.scale, 1)
 
     def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         return self.noise([tile], kind)[0]
@@ -46,7 +52,7 @@ class SmoothingEngine(IdentityEngine):
     """Takes whatever differs from the mean of the four neighbours for noise."""
 
     def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
-        return [(tile - self._mean(tile)).astype(np.float16) for tile in tiles]
+        return [self.large((tile - self._mean(tile)).astype(np.float16)) for tile in tiles]
 
     @staticmethod
     def _mean(tile: Float) -> Float:
@@ -81,8 +87,8 @@ class OutOfMemoryEngine(SmoothingEngine):
 class GatedEngine(SmoothingEngine):
     """Waits at every photo until the test lets it on."""
 
-    def __init__(self, gate: Callable[[], None]) -> None:
-        super().__init__()
+    def __init__(self, gate: Callable[[], None], *given: object) -> None:
+        super().__init__(*given)
         self.gate = gate
 
     def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
@@ -93,8 +99,8 @@ class GatedEngine(SmoothingEngine):
 class SlowEngine(GatedEngine):
     """Takes its time for each tile."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(lambda: time.sleep(seconds))
+    def __init__(self, seconds: float, *given: object) -> None:
+        super().__init__(lambda: time.sleep(seconds), *given)
 
 
 class PoisonedEngine(SlowEngine):

@@ -15,13 +15,13 @@ from denoisetool.errors import ModelError
 from tests.e2e.fakes import PoisonedEngine, SlowEngine
 
 
-def _engine(*_: object) -> SlowEngine:
+def _engine(*given: object) -> SlowEngine:
     seconds = float(os.environ["FAKE_ENGINE_SECONDS"])
     broken = os.environ.get("FAKE_ENGINE_BROKEN")
     if broken is not None and Path(broken).exists():
         raise ModelError("the weights are damaged")
     poison = os.environ.get("FAKE_ENGINE_POISON")
-    return SlowEngine(seconds) if poison is None else PoisonedEngine(seconds, int(poison))
+    return SlowEngine(seconds, *given) if poison is None else PoisonedEngine(seconds, int(poison))
 
 
 if __name__ == "__main__":
