@@ -57,7 +57,8 @@ def test_a_missing_key_is_named(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("name", "3"), ("net_args", "[]"), ("channels", "true"), ("channels", "3.0"),
-     ("sigma_range", "25"), ("kmac_per_pixel", '"18"'), ("training_data", '"DIV2K"'),
+     ("sigma_range", "25"), ("kmac_per_pixel", '"18"'), ("bytes_per_pixel", "[]"),
+     ("training_data", '"DIV2K"'),
      ("scores", "[1]"), ("weights_sha256", "12")],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_named(key: str, value: str) -> None:
@@ -66,8 +67,10 @@ def test_a_value_of_the_wrong_kind_is_named(key: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("channels", "4"), ("channels", "0"), ("stride", "0"), ("overlap", "-1")]
-)
+    ("key", "value"),
+    [("channels", "4"), ("channels", "0"), ("stride", "0"), ("overlap", "-1"), ("scale", "3"),
+     ("bytes_per_pixel", "-1"), ("bytes_per_pixel", "nan")],
+)  # fmt: skip
 def test_impossible_values(key: str, value: str) -> None:
     with pytest.raises(ModelError, match="impossible"):
         modelcard.parse(text(**{key: value}))
