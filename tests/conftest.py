@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from denoisetool.cli import main
+from denoisetool.registry import places
 from tests.e2e import pictures
 
 settings.register_profile("gate", deadline=None)  # a busy machine is no failure
@@ -82,3 +83,15 @@ def cli(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return Ran(ended.value.code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def only_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As if `fast` were the only model that came with the program; its shelf."""
+    bundled = places.bundled_models()
+    assert bundled is not None
+    shelf = tmp_path / "bundled"
+    shelf.mkdir()
+    (shelf / "fast").symlink_to(bundled / "fast", target_is_directory=True)
+    monkeypatch.setattr(places, "bundled_models", lambda: shelf)
+    return shelf

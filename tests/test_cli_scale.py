@@ -97,6 +97,7 @@ def test_auto_at_scale_1_never_enlarges(photos: Path, tmp_path: Path, upscalers:
     assert (event["scale"], event["width"], event["noise"] > 0) == (1, 64, True)
 
 
+@pytest.mark.usefixtures("only_fast")
 def test_no_model_of_that_scale(photos: Path, tmp_path: Path, home: Path, cli: Cli) -> None:
     tiny.upscaler(home / "data" / "models" / "upscale-x2", 2)
     run = cli(photos, "-o", tmp_path / "big", "--scale", "4")
@@ -104,6 +105,7 @@ def test_no_model_of_that_scale(photos: Path, tmp_path: Path, home: Path, cli: C
     assert "no model that enlarges 4 times is installed (`denoisetool models install" in run.err
 
 
+@pytest.mark.usefixtures("only_fast")
 def test_a_model_of_another_name_does_too(photos: Path, tmp_path: Path, home: Path,
                                           cli: Cli) -> None:  # fmt: skip
     shelf = home / "data" / "models"
@@ -246,7 +248,8 @@ def test_models_that_enlarge_are_told_apart_and_not_fine_tuned(
     photos: Path, upscalers: Path, home: Path, cli: Cli
 ) -> None:
     assert "enlarges           2 times" in cli("models", "info", "upscale-x2").out
-    assert cli("models", "list", "--json").events[-1]["card"]["scale"] == 4
+    listed = {e["name"]: e["card"] for e in cli("models", "list", "--json").events}
+    assert listed["upscale-x4"]["scale"] == 4
     run = cli("finetune", photos, "--from", "upscale-x2", "--dry-run")
     assert (run.code, run.out) == (4, "")
     assert "model 'upscale-x2' enlarges 2 times, and cannot be fine-tuned" in run.err

@@ -312,7 +312,8 @@ def test_a_better_model_is_installed_and_found_by_its_camera(
     assert sorted(e["held_out"] for e in pairs if e["taken"]) == [False] * 4 + [True] * 2
     (end,) = run.of("pairs")
     assert (end["taken"], end["rejected"], end["supervised"]) == (6, 1, False)
-    assert Registry().names() == ("fast", "tiny")
+    names = Registry().names()
+    assert {"fast", "tiny"} < set(names)
 
     run = cli(*command, "tiny", "--steps", "24")
     assert run.code == 0, run.err

@@ -47,7 +47,8 @@ def test_a_folder_is_a_model_too(registry: Registry, tmp_path: Path, home: Path)
     assert Session(settings(model=str(folder)), registry).entry.folder == folder
 
 
-def test_each_scale_has_its_model(registry: Registry, home: Path) -> None:
+def test_each_scale_has_its_model(only_fast: Path, tmp_path: Path, home: Path) -> None:
+    registry = Registry(Places(tmp_path / "data", tmp_path / "cache", only_fast))
     shelf = registry.places.data / "models"
     for name, scale in (("a-larger", 2), ("upscale-x2", 2), ("upscale-x4", 4), ("aa-detail", 1)):
         card = tiny.upscaler(shelf / name, scale)

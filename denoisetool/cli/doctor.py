@@ -17,6 +17,9 @@ from denoisetool.cli.console import print_line
 from denoisetool.errors import DenoiseError
 from denoisetool.settings import folder, resolve
 
+HEAVY = 150.0
+"""kMAC per pixel from which a model is tried on a smaller picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -156,13 +159,14 @@ def _speed(entry: object, device: str, precision: str) -> str:
 
     assert isinstance(entry, Entry)
     engine = Engine(entry.card, entry.folder, device, precision, folder("cache"))
-    side, scale = 768, entry.card.scale
+    side = 768 if entry.card.kmac_per_pixel < HEAVY else 256
+    scale = entry.card.scale
     noise = np.random.default_rng(0).normal(0, 20, (side, side, 3))
     noisy = np.clip(np.rint(_rendered(side) + noise), 0, 255).astype(np.uint8)
     clean, before = _rendered(side, scale), bicubic.enlarged(noisy, scale, 255)
     results = []
     seconds = 0.0
-    for tile in (4096, 384):
+    for tile in (4096, side // 2):
         photo = Photo(noisy.copy(), "png", "RGB")
         started = time.perf_counter()
         Denoiser(engine, tile=tile).denoise(photo)
