@@ -3,14 +3,15 @@
 A model whose card has a scale also enlarges. Its noise is as large as the result, and what it is
 taken from is the photo's bicubic enlargement; detail that was added is in it, negative, and cannot
 be told from noise. So nothing is said about how much noise there was, and no photo is too clean for
-it, no texture bounds it, and there is no second pass.
+it, no texture bounds it, and there is no second pass. It can have another denoiser before it, which
+knows noise better; what that one finds is enlarged and counts as noise, too.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -66,6 +67,14 @@ class NoiseEstimator(Protocol):
         ...
 
 
+class Denoises(Protocol):
+    """What takes the noise out of photos: a `Denoiser`, or something that chooses among some."""
+
+    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
+        """See `Denoiser.denoise`."""
+        ...
+
+
 @dataclass(slots=True)
 class Report:
     """What denoising did to one photo.
@@ -109,6 +118,7 @@ class Denoiser:
         fallback: makes an engine for a photo that the first one has no memory for.
         second: that engine, once it was needed.
         own: whether all photos are of the camera that the model was fine-tuned for.
+        first: what goes over a photo before a model that enlarges.
     """
 
     engine: NoiseEstimator
@@ -120,6 +130,7 @@ class Denoiser:
     fallback: Callable[[], NoiseEstimator] | None = None
     second: NoiseEstimator | None = None
     own: bool = False
+    first: Denoises | None = None
 
     def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
         """Take the noise out of `photo`, in place (its pixels; alpha is enlarged at most).
@@ -217,9 +228,9 @@ class Denoiser:
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None = None,
         number: int = 0, passes: int = 1,
     ) -> Half:  # fmt: skip
-        """The whole picture's noise, float16; halves the tile, then changes engine.
+        """The whole picture's noise, float16, (H, W, C) or as much larger as the model makes it.
 
-        It is (H, W, C), or as much larger as the model makes the photo.
+        Where something goes first, that is what it found, enlarged, and what is found after it.
 
         Args:
             photo: the photo, which stays as it is.
@@ -231,6 +242,35 @@ class Denoiser:
         Raises:
             ImplausibleResult: nonsense, in float32 too, or no memory for the smallest tile.
         """
+        if self.first is None:
+            return self._estimate(photo, report, progress, number, passes)
+        cleaned = replace(photo, pixels=photo.pixels.copy())
+        told = self.first.denoise(cleaned, None if progress is None else lambda s: progress(s / 4))
+        after = None if progress is None else lambda s: progress((1 + 3 * s) / 4)
+        found = self._estimate(cleaned, report, after, number, passes)
+        if told.changed:
+            self._add(found, photo, cleaned)
+        report.noise, report.kind, report.model = told.noise, told.kind, told.model
+        report.notes += told.notes
+        return found
+
+    def _add(self, found: Half, photo: Photo, cleaned: Photo) -> None:
+        """Add the enlarged difference of two photos to a noise estimate, in place."""
+        removed = np.subtract(photo.pixels, cleaned.pixels, dtype=np.float32)
+        removed = (removed / photo.peak).astype(np.float16)
+        scale, band = self.engine.card.scale, bicubic.BAND
+
+        def work(top: int) -> None:
+            bottom = min(top + band, len(found))
+            found[top:bottom] += bicubic.rows(removed, scale, top, bottom).astype(np.float16)
+
+        self.engine.lanes.each(work, range(0, len(found), band))
+
+    def _estimate(
+        self, photo: Photo, report: Report, progress: Callable[[float], None] | None,
+        number: int, passes: int,
+    ) -> Half:  # fmt: skip
+        """`estimate` by the engine alone; halves the tile, then changes engine."""
         engine = self.engine
         side = self.tile or engine.tile_side()
         while True:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from denoisetool import files
-from denoisetool.denoiser import Denoiser, Report
+from denoisetool.denoiser import Denoiser, Denoises, Report
 from denoisetool.engine import Choice, Engine, prepare
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.events import Start
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.formats.exif import shot
 from denoisetool.photo import Photo
-from denoisetool.pipeline import Denoises, Pipeline
+from denoisetool.pipeline import Pipeline
 from denoisetool.registry import Entry, Registry
 from denoisetool.settings import Settings, folder
 
@@ -33,6 +34,7 @@ class Session:
         entry: the chosen model.
         tuned: models that are taken instead for photos of the cameras they were fine-tuned for.
         engine: the engine, once it was needed; one that is there already can be given.
+        first: who takes the noise out before an enlarging model that was not named; None for none.
 
     Raises:
         ModelError: the model is unknown or its card is damaged, or none has this scale.
@@ -45,6 +47,7 @@ class Session:
     entry: Entry = field(init=False)
     tuned: list[Entry] = field(init=False)
     engine: Engine | None = None
+    first: Session | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.entry = self._pick()
@@ -55,6 +58,10 @@ class Session:
             what += f" {self.entry.name!r} does not make, since it enlarges"
             raise UsageError(what, hint="use a --strength of at most 1 with it")
         self.tuned = self._tuned()
+        if self.scale > 1 and self.settings.model == "auto":
+            plain = replace(self.settings, scale=1, strength=1.0, luma=1.0, chroma=1.0)
+            with suppress(ModelError):  # without a denoiser it does all by itself
+                self.first = Session(plain, self.registry)
         prepare()  # before there are threads
 
     @property
@@ -69,6 +76,8 @@ class Session:
             ModelError: missing, damaged or different weights.
         """
         self.registry.verify(self.entry)
+        if self.first is not None:
+            self.first.verify()
 
     @property
     def fingerprint(self) -> str:
@@ -76,7 +85,10 @@ class Session:
         own = self.settings.fingerprint(self.entry.card.weights_sha256)
         if self.scale > 1:
             own += f" scale={self.scale}"
-        others = [entry.card.weights_sha256[:8] for entry in self.tuned]
+        if self.first is not None:
+            own += f" first={self.first.entry.card.weights_sha256[:8]}"
+        tuned = self.tuned if self.first is None else self.first.tuned
+        others = [entry.card.weights_sha256[:8] for entry in tuned]
         return f"{own} tuned={','.join(others)}" if others else own
 
     def pipeline(self, index: files.Index | None = None) -> Pipeline:
@@ -112,7 +124,9 @@ class Session:
             self.engine = self._engine(self.entry)
         if self.announce is not None:
             self.announce(self.engine.choice, self.entry)
-        return self._with(self.entry, self.engine)
+        made = self._with(self.entry, self.engine)
+        made.first = None if self.first is None else self.first.chooser()
+        return made
 
     def denoiser_with(self, entry: Entry) -> Denoiser:
         """A denoiser with these settings and another model; loads it. Raises: as `denoiser`."""

@@ -52,7 +52,8 @@ def test_photos_are_enlarged_by_the_model_of_that_scale(
     assert (start["model"], start["scale"]) == ("upscale-x2", 2)
     for event in run.of("photo"):
         assert (event["scale"], event["width"], event["height"]) == (2, 128, 96)
-        assert (event["megapixels"], event["noise"]) == (pytest.approx(64 * 48 / 1e6), None)
+        assert event["megapixels"] == pytest.approx(64 * 48 / 1e6)
+        assert event["noise"] > 0  # found by the model that goes first
         assert event["shift_mean"] is not None
         assert not event["clean"]
     image = _open(tmp_path / "big" / "a.jpg")

@@ -236,3 +236,35 @@ def test_doctor_knows_the_truth_in_every_scale() -> None:
     large = doctor._rendered(200, 4)
     boxed = large.reshape(200, 4, 200, 4, 3).mean((1, 3))
     assert np.abs(boxed - doctor._rendered(200))[1:-1, 1:-1].max() < 1
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_what_goes_first_cleans_the_photo_before_it_is_enlarged(dtype: str, scale: int) -> None:
+    first = Denoiser(BlurEngine(), color_lock=False)
+    photo, alone = _photo(dtype, shape=(80, 96)), _photo(dtype, shape=(80, 96))
+    told = first.denoise(alone)
+    whole = Denoiser(ConstantEngine(0.02, CARDS[scale]), color_lock=False, first=first)
+    report = whole.denoise(photo)
+    wanted = bicubic.rows(alone.pixels, scale, 0, 80 * scale) - np.float32(0.02 * photo.peak)
+    assert photo.pixels.shape == wanted.shape
+    if dtype == "uint8":
+        wanted = np.clip(np.rint(wanted), 0, 255)
+    np.testing.assert_allclose(photo.pixels, wanted, atol=1 if dtype == "uint8" else 2e-3)
+    assert report.noise == told.noise
+    assert report.noise is not None
+    assert report.noise > 1
+    assert (report.scale, report.changed) == (scale, True)
+
+
+def test_half_the_strength_takes_half_of_both() -> None:
+    results = []
+    for strength in (0.0, 0.5, 1.0):
+        photo = _photo("float32", shape=(64, 64))
+        denoiser = Denoiser(
+            ConstantEngine(0.05, CARDS[2]), strength=strength, color_lock=False,
+            first=Denoiser(BlurEngine()),
+        )  # fmt: skip
+        denoiser.denoise(photo)
+        results.append(photo.pixels)
+    np.testing.assert_allclose(results[1], (results[0] + results[2]) / 2, atol=1e-3)

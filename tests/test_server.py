@@ -217,7 +217,7 @@ def test_what_is_wrong_with_a_run_is_told(
     assert told["kind"] == error
     assert told["about"] == "run"
     window.ask("models")
-    assert window.wait("models")["models"][0]["name"] == "fast"  # it lives
+    assert "fast" in [model["name"] for model in window.wait("models")["models"]]  # it lives
 
 
 def test_nonsense_is_answered_and_survived(window: Window) -> None:

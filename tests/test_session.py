@@ -62,9 +62,14 @@ def test_each_scale_has_its_model(only_fast: Path, tmp_path: Path, home: Path) -
     session = Session(settings(scale="2"), registry)
     assert (session.scale, session.tuned, session.pipeline().limits.scale) == (2, [], 2)
     assert Session(settings(), registry).tuned == []  # one that enlarges is for no camera
-    plain = Session(settings(model="upscale-x4"), registry)
-    assert plain.fingerprint == Session(settings(scale="4"), registry).fingerprint
-    assert plain.fingerprint.endswith(" scale=4")
+    named = Session(settings(model="upscale-x4"), registry)
+    assert named.fingerprint.endswith(" scale=4")
+    assert named.first is None  # who names a model gets that model
+    picked = Session(settings(scale="4", strength="0.5", luma="0.2"), registry)
+    assert picked.first is not None
+    assert picked.first.entry.name == "fast"
+    assert (picked.first.settings.strength, picked.first.settings.luma) == (1, 1)
+    assert " scale=4 first=" in picked.fingerprint
     assert "scale" not in Session(settings(), registry).fingerprint  # what was made stays so
     shutil.rmtree(shelf / "upscale-x2")
     assert Session(settings(scale="2"), registry).entry.name == "a-larger"

@@ -14,10 +14,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from denoisetool import files, formats
-from denoisetool.denoiser import Report
+from denoisetool.denoiser import Denoises, Report
 from denoisetool.errors import DenoiseError, OutputExists, UnreadablePhoto
 from denoisetool.events import Outcome
 from denoisetool.formats.base import EncodeOptions, Limits
@@ -25,14 +24,6 @@ from denoisetool.photo import Photo
 from denoisetool.pipeline.flow import Budget, Item, Job, Progress, note, open_photo, stage
 
 __all__ = ["IN_FLIGHT", "Job", "Pipeline", "Progress", "note"]
-
-
-class Denoises(Protocol):
-    """What takes the noise out of photos; see `Denoiser.denoise`."""
-
-    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
-        """Change the photo's pixels in place."""
-        ...
 
 
 IN_FLIGHT = 64.0

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from denoisetool.denoiser import Denoiser
+from denoisetool.denoiser import Denoiser, Denoises
 from denoisetool.engine import Engine
 from denoisetool.events import Start
-from denoisetool.pipeline import Denoises
 from denoisetool.registry import Entry
 from denoisetool.server.turns import SharedEngine, User
 from denoisetool.session import ByCamera, Session, start_event
