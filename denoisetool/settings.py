@@ -128,8 +128,8 @@ SETTINGS: tuple[Setting, ...] = (
             ("auto", "cpu", "cuda", "mps", "xpu")),
     Setting("precision", str, "auto", "Arithmetic of the model; auto checks it against fp32.",
             ("auto", "fp32", "bf16", "fp16")),
-    Setting("scale", int, None, "Enlarge photos so many times on each side, denoised before; auto is"
-            " what a named model does, else 1.", ("1", "2", "4"), optional=True),
+    Setting("scale", int, None, "Enlarge photos so many times on each side, denoised before; auto"
+            " is what a named model does, else 1.", ("1", "2", "4"), optional=True),
     Setting("strength", float, 1.0, "How much of the noise to remove: 0 none, 1 all that the model"
             " finds, up to 2 with a second pass (not when photos are enlarged).", low=0, high=2),
     Setting("luma", float, 1.0, "Share of the brightness noise to remove.", low=0, high=1),
