@@ -18,7 +18,7 @@ from denoisetool.modelcard import CARD_FILE, WEIGHTS_FILE
 from denoisetool.training.features import Features
 from tests.bench import classics
 from tests.bench.classics import Levels, Model
-from tests.bench.rivals import Picture, in_8_bits
+from tests.bench.rivals import RIVALS, Picture, in_8_bits
 from tests.test_features import weights
 
 NETS: dict[str, dict[str, Any]] = {
@@ -139,11 +139,11 @@ def test_experts_are_told_that_the_noise_is_white(tmp_path: Path, images: Pictur
 def test_cifar_has_a_row_for_each(
     tmp_path: Path, images: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def boxed(noisy: Levels, strength: float) -> Picture:
+    def boxed(noisy: Levels, _: float) -> Picture:
         """The mean colour: a rival that needs no library."""
-        return np.broadcast_to(noisy.mean((0, 1)) + 0 * strength, noisy.shape).astype(np.uint8)
+        return np.asarray(noisy.mean((0, 1)) + 0 * noisy, np.uint8)
 
-    monkeypatch.setitem(classics.RIVALS, "box", (boxed, lambda _: (1.0,)))
+    monkeypatch.setitem(RIVALS, "box", (boxed, lambda _: (1.0,)))
     found = classics.cifar([model(tmp_path, "unet")], images[:6], 2, ["box"], "fp32")
     assert set(found["all"]) == {"noisy", "unet"}
     assert set(found["subset"]) == {"noisy", "unet", "unet, command", "box"}
