@@ -54,7 +54,8 @@ def kmac_per_pixel(net: nn.Module, channels: int = 3, side: int = 64) -> float:
     stride.
     """
     macs = 0
-    side = -(-side // int(getattr(net, "stride", 1))) * int(getattr(net, "stride", 1))
+    stride = int(getattr(net, "stride", 1))
+    side = -(-side // stride) * stride
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         nonlocal macs

@@ -92,15 +92,8 @@ class Model:
 
     def straight(self, pictures: Levels) -> Picture:
         """What the net makes of pictures of one size, larger by `scale`, in 8 bits."""
-        stride = self.entry.card.stride
-        height, width = pictures.shape[1:3]
-        given = torch.from_numpy(pictures / 255).permute(0, 3, 1, 2)
-        given = F.pad(given, (0, -width % stride, 0, -height % stride), mode="reflect")
         told = ("white",) if "white" in getattr(self.net, "kinds", ()) else ()
-        with torch.inference_mode():
-            found = enlarged(given, self.scale) - self.net(given, *told)
-        found = found[..., : height * self.scale, : width * self.scale].permute(0, 2, 3, 1)
-        return in_8_bits(found.numpy() * 255)
+        return through(self.net, pictures, self.entry.card.stride, self.scale, *told)
 
     def one(self, noisy: npt.NDArray[Any]) -> tuple[Picture, None]:
         """The same for one picture (H, W, 3), as `quality.measure` asks for it."""
@@ -111,6 +104,17 @@ class Model:
         card, where = self.entry.card, self.entry.folder
         engine = Engine(card, where, "cpu", precision, folder("cache"))
         return Denoiser(engine, color_lock=color_lock)
+
+
+def through(net: nn.Module, pictures: Levels, stride: int, scale: int = 1, *told: str) -> Picture:
+    """What a net makes of pictures of one size, padded by reflection to its stride, in 8 bits."""
+    height, width = pictures.shape[1:3]
+    given = torch.from_numpy(pictures / 255).permute(0, 3, 1, 2)
+    given = F.pad(given, (0, -width % stride, 0, -height % stride), mode="reflect")
+    with torch.inference_mode():
+        found = enlarged(given, scale) - net(given, *told)
+    found = found[..., : height * scale, : width * scale].permute(0, 2, 3, 1)
+    return in_8_bits(found.numpy() * 255)
 
 
 def load(name: str) -> Model:

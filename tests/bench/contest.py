@@ -19,8 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from denoisetool import metrics
 from denoisetool.nets.experts import members
@@ -29,8 +27,9 @@ from denoisetool.training import args
 from denoisetool.training.data import Image, load_photos
 from denoisetool.training.loop import Trainer
 from denoisetool.training.sources import source_for
+from tests.bench.classics import through
 from tests.bench.quality import DATA, gaussian_pairs
-from tests.bench.rivals import Picture, in_8_bits
+from tests.bench.rivals import in_8_bits
 
 WARM, TRIED = 3, 6
 """Steps before the time of one is taken, and steps it is taken from; of each task."""
@@ -52,17 +51,6 @@ def train(plan: args.Recipe, images: list[Image], seconds: float, features: Path
         trainer = Trainer(plan, source, Path(place), "cpu", features=features)
         trainer.run(lambda _: None)
     return trainer
-
-
-def denoised(net: nn.Module, noisy: Picture) -> Picture:
-    """(H, W, 3) in 8 bits, padded by reflection to the net's stride."""
-    stride: int = net.stride  # type: ignore[assignment]
-    height, width = noisy.shape[:2]
-    given = torch.from_numpy(noisy.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    given = F.pad(given, (0, -width % stride, 0, -height % stride), mode="reflect")
-    with torch.inference_mode():
-        found = given - net(given)
-    return in_8_bits(found[0, :, :height, :width].permute(1, 2, 0).numpy() * 255)
 
 
 def main() -> None:
@@ -93,7 +81,10 @@ def main() -> None:
         for sigma in given.sigmas.split(","):
             one = tasks.get(f"denoise{sigma}", net)
             pairs = list(gaussian_pairs(DATA, "kodak24", float(sigma)))[: given.limit]
-            scores = [metrics.psnr(denoised(one, in_8_bits(n)), t) for _, n, t in pairs]
+            stride: int = net.stride  # type: ignore[assignment]
+            noisy = [in_8_bits(n)[None].astype(np.float32) for _, n, _ in pairs]
+            found = [through(one, n, stride)[0] for n in noisy]
+            scores = [metrics.psnr(f, t) for f, (_, _, t) in zip(found, pairs, strict=True)]
             row[f"kodak24 sigma {sigma} clipped"] = round(float(np.mean(scores)), 3)
         print(json.dumps(row), flush=True)
 
