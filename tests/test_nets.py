@@ -5,7 +5,7 @@ import torch
 
 from denoisetool import nets
 from denoisetool.nets.experts import Experts, members
-from denoisetool.nets.parts import kmac_per_pixel, shuffled
+from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
 from denoisetool.nets.unet import UNet
 
 SMALL = {"widths": [8, 16, 24], "blocks": [1, 1, 1]}
@@ -131,3 +131,14 @@ def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
     assert (both.camera.level_lift, both.white.level_lift) == (0.2, 0.0)
     assert tuple(members(both)) == both.kinds
     assert members(one) == {"": one}
+
+
+def test_phases_are_all_that_a_share_of_the_pixels_shows() -> None:
+    x = torch.rand(2, 3, 24, 36)
+    for by in (2, 3):
+        parts = phases(x, by)
+        assert torch.equal(joined(parts, by), x)
+        for place in range(by**2):
+            top, left = divmod(place, by)
+            assert torch.equal(parts[place], x[0, :, top::by, left::by])
+        assert torch.equal(parts[by**2], x[1, :, ::by, ::by])

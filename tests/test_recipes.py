@@ -92,6 +92,8 @@ def _images() -> list[Pixels]:
 def _loss(trainer: Trainer) -> float:
     """On the first batch; what the critic says of it is left out."""
     batch = trainer.source.batch(0)
+    if trainer.teacher:
+        batch = replace(batch, target=trainer.teacher.target(batch, 0))
     net, recipe = trainer.net.eval(), replace(trainer.recipe, adversarial=0.0)
     trainer.objective.recipe, critic = recipe, trainer.objective.critic
     trainer.objective.critic = None
@@ -109,12 +111,19 @@ def test_fifty_steps_of_every_recipe_lower_its_loss(
     tiny = _tiny(path, tmp_path)
     recipe = args.load(tiny)
     source = source_for(recipe, _images())
-    before = _loss(Trainer(recipe, source, tmp_path / "fresh", "cpu", features=features))
+    words, start = ["--data", scenes, "--device", "cpu", "--features", features], None
+    if recipe.taught:
+        first = _tiny(MODELS / recipe.name / RECIPE_FILE, tmp_path)
+        teacher = tmp_path / "teacher"
+        ran = cli("train", first, *words, "--run", tmp_path / "first", "-o", teacher)
+        assert ran.code == 0, ran.err
+        words += ["--start", teacher]
+        start = {k: v.float() for k, v in load_file(teacher / "weights.safetensors").items()}
+    before = _loss(Trainer(recipe, source, tmp_path / "fresh", "cpu", start, features))
     run, model = tmp_path / "run", tmp_path / "model"
-    ran = cli("train", tiny, "--data", scenes, "--run", run, "-o", model, "--device", "cpu",
-              "--features", features)  # fmt: skip
+    ran = cli("train", tiny, *words, "--run", run, "-o", model)
     assert ran.code == 0, ran.err
-    trained = Trainer(recipe, source, run, "cpu", features=features)
+    trained = Trainer(recipe, source, run, "cpu", start, features)
     assert trained.step == 50
     assert _loss(trained) < 0.995 * before
     assert load(model).scale == recipe.scale
@@ -123,6 +132,12 @@ def test_fifty_steps_of_every_recipe_lower_its_loss(
 def test_a_content_loss_needs_its_features(tmp_path: Path) -> None:
     recipe = args.load(_tiny(MODELS / "recipes" / "srgan-denoiser.toml", tmp_path))
     with pytest.raises(UsageError, match="--features"):
+        Trainer(recipe, source_for(recipe, _images()), tmp_path / "run", "cpu")
+
+
+def test_a_taught_net_needs_its_teacher(tmp_path: Path) -> None:
+    recipe = args.load(_tiny(MODELS / "recipes" / "fast-taught.toml", tmp_path))
+    with pytest.raises(UsageError, match="--start"):
         Trainer(recipe, source_for(recipe, _images()), tmp_path / "run", "cpu")
 
 

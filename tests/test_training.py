@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from denoisetool import nets
 from denoisetool.engine import Engine
 from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
@@ -14,6 +15,7 @@ from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
 from denoisetool.training.degrade import KINDS, Degradation, statistics
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
+from denoisetool.training.teacher import Teacher
 from tests.photos import render
 
 RECIPE = """
@@ -108,6 +110,68 @@ def test_white_noise_would_fail_the_statistics_above() -> None:
 def test_demosaicking_a_flat_mosaic_gives_it_back() -> None:
     flat = torch.full((1, 3, 16, 16), 0.3)
     torch.testing.assert_close(degrade._demosaic(degrade._mosaic(flat)), flat)
+
+
+def test_photos_as_cameras_show_them_are_soft_and_white_noise_is_on_sharp_ones() -> None:
+    def fine(kind: str) -> float:
+        """Power of neighbours' differences in the target, of that of pixels eight apart."""
+        shares = []
+        for seed in range(12):
+            target = Degradation({kind: 1.0}, seed=seed)(_scenes())[1]
+            near, far = (
+                (target[..., 8:] - target[..., 8 - lag : -lag]).square().mean() for lag in (1, 8)
+            )
+            shares.append(float(near / far))
+        return float(np.mean(shares))
+
+    assert fine("correlated") < 0.7 * fine("gaussian")
+    assert fine("camera") < 0.7 * fine("gaussian")
+
+
+def test_an_expert_has_patches_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    mixes = "[mix.camera]\ncamera = 1.0\n[mix.white]\ngaussian = 1.0\n"
+    own = "[patches.camera]\nreduction = 4\nreduced = 1.0\n"
+    head = RECIPE.split("[mix]")[0].replace('"unet"', '"experts"')
+    path.write_text(head + own + mixes)
+    recipe = args.load(path)
+    assert recipe.reduction_for("camera") == (4, 1.0)
+    assert recipe.reduction_for("white") == (2, 0.3)
+    for wrong in ("[patches.own]\nreduced = 1.0\n", "[patches.camera]\nside = 3\n"):
+        path.write_text(head + wrong + mixes)
+        with pytest.raises(UsageError, match="patches"):
+            args.load(path)
+    path.write_text('taught = "white"\n' + RECIPE)
+    with pytest.raises(UsageError, match="taught"):
+        args.load(path)
+
+
+def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
+    torch.manual_seed(1)
+    net = nets.build("experts", {"channels": 3, "widths": [8, 16], "blocks": [0, 1],
+                                 "level_width": 4})  # fmt: skip
+    for part in (net.camera, net.white):
+        torch.nn.init.normal_(part.tail.weight, std=0.05)
+    teacher, clean = Teacher(net), _scenes(4)
+    torch.nn.init.zeros_(net.camera.tail.weight)  # what it became later says nothing
+    assert torch.equal(teacher.target(Batch(clean, clean), 0), clean)
+    noisy = clean + 5 / 255 * torch.randn_like(clean)
+    batch = Batch(noisy, clean)
+    other, told = noisy.clone(), torch.full((4, 1, 16, 16), 5 / 255)
+    other[..., 1::2, ::2] = 0.5
+    with torch.no_grad():
+        seen = [teacher._on_phases(picture, told, 2) for picture in (noisy, other)]
+    changed = (seen[0] != seen[1]).any(1).any(0)
+    assert changed[1::2, ::2].any()
+    changed[1::2, ::2] = False
+    assert not changed.any()
+    assert not torch.equal(teacher.target(batch, 1), teacher.target(batch, 2))
+    strong = Batch(clean + 30 / 255 * torch.randn_like(clean), clean)
+    between = teacher.target(strong, 1)
+    assert not torch.equal(between, clean)
+    assert (between - clean).abs().mean() < (strong.noisy - clean).abs().mean()
+    with pytest.raises(TypeError):
+        Teacher(nets.build("unet", {"widths": [8, 16], "blocks": [0, 1]}))
 
 
 def test_an_impossible_mix_is_refused() -> None:

@@ -40,6 +40,27 @@ def shuffled(x: Tensor, factor: int, plus: Tensor | None = None) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
+def phases(x: Tensor, by: int) -> Tensor:
+    """What every `by`th row and column of pictures shows, for each of the by^2 places to start.
+
+    Args:
+        x: (N, C, by H, by W).
+        by: how far apart the pixels are.
+
+    Returns:
+        (by^2 N, C, H, W), one picture after the other.
+    """
+    count, channels, height, width = x.shape
+    shape = (count, channels, by**2, height // by, width // by)
+    return F.pixel_unshuffle(x, by).reshape(shape).transpose(1, 2).flatten(0, 1)
+
+
+def joined(parts: Tensor, by: int) -> Tensor:
+    """The reverse of `phases`."""
+    cells = parts.reshape(-1, by**2, *parts.shape[1:]).transpose(1, 2)
+    return F.pixel_shuffle(cells.flatten(1, 2), by)
+
+
 def convolutions(net: nn.Module) -> Iterator[nn.Conv2d]:
     """The convolutions of a net, in the order they were defined."""
     for module in net.modules():

@@ -44,7 +44,10 @@ class Recipe:
         targets: with a corruption, what the net is shown as its goal: `clean` patches or, as in
             Noise2Noise, `noisy` ones.
         scale: how many times smaller than the target the input is; `patch` is the input's side.
-        reduction, reduced: by how much patches are reduced, and the share of those that are.
+        reduction, reduced: by how much patches are reduced, and the share of those that are. The
+            mean of several pixels has less noise: no photo is without any.
+        patches: tables of an expert's own reduction and reduced.
+        taught: name of the expert that learns from others too, see `teacher`; '' for none.
         pull: share of the way back to the weights it started from that each step goes, at the peak
             rate (Li et al. 2018, "Explicit inductive bias for transfer learning").
         mix: share of each kind of noise; see `degrade.KINDS`. For a net with experts a table of
@@ -84,6 +87,8 @@ class Recipe:
     scale: int = 1
     reduction: int = 2
     reduced: float = 0.3
+    patches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    taught: str = ""
     pull: float = 0.0
     mix: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: int = 1000
@@ -120,6 +125,11 @@ class Recipe:
             form = f"a table [mix.{expert}]" if expert else "one table [mix]"
             raise UsageError(f"the recipe's net needs {form} of noise shares")
         return mix
+
+    def reduction_for(self, expert: str) -> tuple[int, float]:
+        """By how much the patches for one expert are reduced, and the share of those that are."""
+        own = self.patches.get(expert, {})
+        return own.get("reduction", self.reduction), own.get("reduced", self.reduced)
 
     def in_tail(self, step: int) -> bool:
         """Whether `step` belongs to the last share that uses the larger patches."""
@@ -160,6 +170,13 @@ def load(path: Path) -> Recipe:
             raise UsageError(what, path=path)
     if recipe.corruption and (recipe.experts != ("",) or recipe.scale != 1):
         what = "a recipe with a corruption cannot have experts or a scale"
+        raise UsageError(what, path=path)
+    for expert, own in recipe.patches.items():
+        if expert not in recipe.experts or set(own) - {"reduction", "reduced"}:
+            what = f"the recipe's patches.{expert} must be reduction and reduced of an expert"
+            raise UsageError(what, path=path)
+    if recipe.taught and recipe.taught not in recipe.experts:
+        what = f"the recipe's taught must be one of its experts, not {recipe.taught!r}"
         raise UsageError(what, path=path)
     if recipe.scale != recipe.net_args.get("scale", 1):
         raise UsageError("the recipe's scale is not that of its net_args", path=path)

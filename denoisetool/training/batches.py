@@ -100,10 +100,10 @@ class Synthetic:
         recipe, scale = self.recipe, self.recipe.scale
         count, side = recipe.shape_at(step)
         rng = np.random.default_rng((recipe.seed, step))
-        patches = Patches(self.images, rng, recipe.reduction, recipe.reduced)
-        large = patches.batch(count, side * scale)
+        turn = self.turns[step % len(self.turns)]
+        large = Patches(self.images, rng, *recipe.reduction_for(turn)).batch(count, side * scale)
         clean = reduced(large, scale)
-        mix: dict[str, Any] = recipe.mix_for(self.turns[step % len(self.turns)])
+        mix: dict[str, Any] = recipe.mix_for(turn)
         degrade = Degradation(mix, seed=int(rng.integers(2**62)))
         noisy, target = degrade(clean)
         if scale > 1:  # a dark scene is dark at either size

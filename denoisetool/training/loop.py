@@ -29,6 +29,7 @@ from denoisetool.training.contrast import contrastive_loss
 from denoisetool.training.losses import level_loss, mean_psnr, true_level
 from denoisetool.training.objective import Objective
 from denoisetool.training.optim import MatrixOptimizer
+from denoisetool.training.teacher import Teacher
 from denoisetool.training.team import Team
 
 CHECKPOINT = "checkpoint.pt"
@@ -54,13 +55,16 @@ class Trainer:
     Raises:
         ModelError: the checkpoint there belongs to another architecture.
         UsageError: the recipe's net has experts that its mix does not speak of, or the reverse; or
-            it lacks its features.
+            it lacks its features, or the model that teaches.
     """
 
     def __init__(
         self, recipe: Recipe, source: Source, folder: Path, device: str,
         start: Mapping[str, Tensor] | None = None, features: Path | None = None,
     ) -> None:  # fmt: skip
+        if recipe.taught and start is None:
+            hint = "give it with --start, and give it again to go on"
+            raise UsageError("the recipe's net is taught by the model it starts from", hint=hint)
         self.recipe, self.source, self.folder = recipe, source, folder
         self.team = Team()
         self.device = torch.device(device)
@@ -81,6 +85,7 @@ class Trainer:
         self.experts = [experts[name] for name in source.turns]
         self.start_weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         self.anchor = [p.detach().clone() for p in self.net.parameters()] if recipe.pull else []
+        self.teacher = Teacher(self.net) if recipe.taught else None
         self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
         self.objective = Objective(recipe, self.device, features, self.team)
         self.usual_norms = [recipe.clip] * len(self.experts)
@@ -123,6 +128,8 @@ class Trainer:
         scale = batch.target.shape[-1] // batch.noisy.shape[-1]
         batch = replace(batch, noisy=enlarged(batch.noisy, scale))
         output = batch.noisy - found
+        if self.teacher and self.source.turns[self.step % len(self.experts)] == self.recipe.taught:
+            batch = replace(batch, target=self.teacher.target(batch, self.step))
         loss = self.objective.loss(output, batch, self.step / self.recipe.steps)
         self.net.zero_grad(set_to_none=True)
         (loss + penalty).backward()  # type: ignore[no-untyped-call]
