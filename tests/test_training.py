@@ -9,6 +9,7 @@ from denoisetool import nets
 from denoisetool.engine import Engine
 from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
+from denoisetool.nets.experts import Experts
 from denoisetool.training import args, degrade, export, footprint, losses
 from denoisetool.training.batches import Batch, Synthetic
 from denoisetool.training.corrupt import Corrupted, corrupt
@@ -150,6 +151,7 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     torch.manual_seed(1)
     net = nets.build("experts", {"channels": 3, "widths": [8, 16], "blocks": [0, 1],
                                  "level_width": 4})  # fmt: skip
+    assert isinstance(net, Experts)
     for part in (net.camera, net.white):
         torch.nn.init.normal_(part.tail.weight, std=0.05)
     teacher, clean = Teacher(net), _scenes(4)
@@ -157,14 +159,6 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     assert torch.equal(teacher.target(Batch(clean, clean), 0), clean)
     noisy = clean + 5 / 255 * torch.randn_like(clean)
     batch = Batch(noisy, clean)
-    other, told = noisy.clone(), torch.full((4, 1, 16, 16), 5 / 255)
-    other[..., 1::2, ::2] = 0.5
-    with torch.no_grad():
-        seen = [teacher._on_phases(picture, told, 2) for picture in (noisy, other)]
-    changed = (seen[0] != seen[1]).any(1).any(0)
-    assert changed[1::2, ::2].any()
-    changed[1::2, ::2] = False
-    assert not changed.any()
     assert not torch.equal(teacher.target(batch, 1), teacher.target(batch, 2))
     strong = Batch(clean + 30 / 255 * torch.randn_like(clean), clean)
     between = teacher.target(strong, 1)

@@ -1,13 +1,12 @@
 """What a net for cameras' noise learns beside the clean patch: what two nets agree on.
 
 A net trained on simulated camera noise is timid on real photos, whose noise is never quite what was
-simulated. A net for white noise, run on every second or third pixel of a photo, where neighbours
-are apart and the noise is nearly white (pixel-shuffle down-sampling, Zhou et al. 2020, "When
-AWGN-based denoiser meets real noises"), goes by what pictures look like instead. It errs elsewhere:
-the mean of both is better than either, and a net that learns to give this mean from one look keeps
-most of it (distillation, Hinton et al. 2015). Every second photo of `nam`, every eighth of `polyu`:
-the net for cameras alone 42.04 and 37.90 dB, the other 42.31 and 37.76, their mean 42.68 and 38.12,
-the net after 1500 steps with this for its target 42.47 and 38.12.
+simulated. A net for white noise that looks at every second or third pixel (see `experts`) goes by
+what pictures look like instead. It errs elsewhere: the mean of both is better than either, and a
+net that learns to give this mean from one look keeps most of it (distillation, Hinton et al. 2015).
+Every second photo of `nam`, every eighth of `polyu`: the net for cameras alone 42.04 and 37.90 dB,
+the other 42.31 and 37.76, their mean 42.68 and 38.12, the net after 1500 steps with this for its
+target 42.47 and 38.12.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoisetool.nets.experts import Experts
-from denoisetool.nets.parts import joined, phases
+from denoisetool.nets.experts import APART, Experts, found_apart
 from denoisetool.training.batches import Batch
 
 QUIET, STRONG = 1.5 / 255, 14 / 255
@@ -27,8 +24,6 @@ QUIET, STRONG = 1.5 / 255, 14 / 255
 noise; above the other it counts half, since there the simulation is as good as they are."""
 MILD = 6 / 255
 """Up to here the nets alone count."""
-MOST = 4.5 / 255
-"""How much more than half of the local level the net for white noise is told at most."""
 
 
 class Teacher:
@@ -63,16 +58,9 @@ class Teacher:
         with torch.no_grad(), torch.autocast(noisy.device.type, torch.bfloat16):
             level = self.camera.level(noisy).float()
             usual = level.mean((1, 2, 3), keepdim=True)
-            told = 2 * level if step % 2 else 0.5 * level + (1.5 * usual).clamp(max=MOST)
-            found = self.camera(noisy, level).float() + self._on_phases(noisy, told, by)
+            told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
+            found = self.camera(noisy, level) + found_apart(self.white, noisy, told, by)
         noise = (noisy - batch.target).square().mean((1, 2, 3), keepdim=True).sqrt()
         mild = ((STRONG - noise) / (STRONG - MILD)).clamp(0, 1)
         share = (noise / QUIET).clamp(max=1) * (0.5 + 0.5 * mild)
-        return torch.lerp(batch.target, noisy - found / 2, share)
-
-    def _on_phases(self, noisy: Tensor, told: Tensor, by: int) -> Tensor:
-        """The noise that the net for white noise finds in every `by`th pixel."""
-        parts = phases(noisy, by).contiguous(memory_format=torch.channels_last)
-        side = [s // 4 for s in parts.shape[-2:]]
-        level = F.interpolate(told, side, mode="bilinear", align_corners=False)
-        return joined(self.white(parts, level.repeat_interleave(by**2, 0)).float(), by)
+        return torch.lerp(batch.target, noisy - found.float() / 2, share)
