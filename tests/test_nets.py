@@ -2,10 +2,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from denoisetool import nets
-from denoisetool.nets.experts import Experts, found_apart, members
+from denoisetool.nets.experts import Experts, members
 from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
 from denoisetool.nets.unet import UNet
 
@@ -143,41 +142,3 @@ def test_phases_are_all_that_a_share_of_the_pixels_shows() -> None:
             top, left = divmod(place, by)
             assert torch.equal(parts[place], x[0, :, top::by, left::by])
         assert torch.equal(parts[by**2], x[1, :, ::by, ::by])
-
-
-def test_a_net_that_looks_at_every_second_pixel_keeps_them_apart(net: UNet) -> None:
-    if net.levels is None:
-        return
-    x, level = torch.rand(1, 3, 64, 64), torch.full((1, 1, 16, 16), 0.1)
-    other = x.clone()
-    other[..., 1::2, ::2] = 0.5
-    with torch.no_grad():
-        changed = (found_apart(net, x, level, 2) != found_apart(net, other, level, 2)).any(1)[0]
-    assert changed[1::2, ::2].any()
-    changed[1::2, ::2] = False
-    assert not changed.any()
-
-
-def test_a_second_look_is_the_mean_of_two_and_costs_twice() -> None:
-    torch.manual_seed(0)
-    once = nets.build("experts", SMALL | {"level_width": 8})
-    twice = nets.build("experts", SMALL | {"level_width": 8, "second_look": True})
-    assert isinstance(once, Experts)
-    assert isinstance(twice, Experts)
-    for parameter in once.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.05)
-    twice.load_state_dict(once.state_dict())
-    x = torch.rand(1, 3, 64, 64)
-    with torch.inference_mode():
-        white = twice(x, "white")
-        torch.testing.assert_close(white, (once(x, "white") + once(x.flip(3), "white").flip(3)) / 2)
-        torch.testing.assert_close(white, twice(x.flip(3), "white").flip(3))
-        apart = 2 * twice(x) - once(x)
-        levels = once.camera.level(x)
-        told = levels / 2 + torch.minimum(1.5 * levels, torch.tensor(4.5 / 255))
-        parts = [once.white(x[..., i::2, j::2], F.avg_pool2d(told, 2)) for i in (0, 1)
-                 for j in (0, 1)]  # fmt: skip
-        for (i, j), part in zip([(0, 0), (0, 1), (1, 0), (1, 1)], parts, strict=True):
-            torch.testing.assert_close(apart[..., i::2, j::2], part, atol=1e-5, rtol=1e-4)
-    assert (twice.stride, twice.receptive_radius) == (2 * once.stride, 2 * once.receptive_radius)
-    assert 1.8 < kmac_per_pixel(twice) / kmac_per_pixel(once) < 2.0

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from denoisetool import nets
 from denoisetool.engine import Engine
@@ -16,7 +17,7 @@ from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
 from denoisetool.training.degrade import KINDS, Degradation, statistics
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
-from denoisetool.training.teacher import Teacher
+from denoisetool.training.teacher import Teacher, found_apart, sharpness
 from tests.photos import render
 
 RECIPE = """
@@ -154,12 +155,25 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     assert isinstance(net, Experts)
     for part in (net.camera, net.white):
         torch.nn.init.normal_(part.tail.weight, std=0.05)
-    teacher, clean = Teacher(net), _scenes(4)
+    teacher, sharp = Teacher(net), torch.rand(4, 3, 64, 64)
+    clean = F.interpolate(_scenes(4, 32), (64, 64), mode="bicubic").clamp(0, 1)
+    assert sharpness(sharp).min() > 0.5
+    assert sharpness(clean).max() < 0.1
+    assert sharpness(torch.full_like(clean, 0.5)).max() == 0
     torch.nn.init.zeros_(net.camera.tail.weight)  # what it became later says nothing
     assert torch.equal(teacher.target(Batch(clean, clean), 0), clean)
     noisy = clean + 5 / 255 * torch.randn_like(clean)
     batch = Batch(noisy, clean)
+    assert torch.equal(teacher.target(Batch(sharp + noisy - clean, sharp), 1), sharp)
     assert not torch.equal(teacher.target(batch, 1), teacher.target(batch, 2))
+    other, level = noisy.clone(), torch.full((4, 1, 16, 16), 5 / 255)
+    other[..., 1::2, ::2] = 0.5
+    with torch.no_grad():
+        seen = [found_apart(teacher.white, picture, level, 2) for picture in (noisy, other)]
+    changed = (seen[0] != seen[1]).any(1).any(0)
+    assert changed[1::2, ::2].any()
+    changed[1::2, ::2] = False
+    assert not changed.any()
     strong = Batch(clean + 30 / 255 * torch.randn_like(clean), clean)
     between = teacher.target(strong, 1)
     assert not torch.equal(between, clean)

@@ -158,9 +158,10 @@ class UNet(nn.Module):
         level: Tensor = self.levels((x - 0.5).to(self.head.weight.dtype))
         return level
 
-    def told(self, x: Tensor) -> Tensor:
-        """The level that the denoiser goes by when nobody else gives one, as `level` has it."""
-        level = self.level(x)
+    def _told(self, centred: Tensor) -> Tensor:
+        """The level that the denoiser goes by when nobody else gives one."""
+        assert self.levels is not None
+        level: Tensor = self.levels(centred)
         return level + self.level_lift * level.clamp(max=MILD) if self.level_lift else level
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
@@ -185,7 +186,7 @@ class UNet(nn.Module):
             skips.append(features)
             features = down(features)
             if i == 0 and self.levels is not None and self.tell is not None:
-                level = self.told(x) if level is None else level.to(centred.dtype)
+                level = self._told(centred) if level is None else level.to(centred.dtype)
                 features = features.add_(self.tell(level))
         features = self.middle(features)
         for i in reversed(range(len(skips))):

@@ -32,7 +32,7 @@ DEFAULT_MIX = {
     "clean": 0.05,  # nothing but perhaps a JPEG
 }
 MAX_SIGMA = 55 / 255
-SOFT, SOFT_SHARE, SOFTEST = ("camera", "correlated", "clean"), 0.9, (1.3, 4.0)
+SOFT, SOFT_SHARE, SOFTEST = ("camera", "correlated", "clean"), 0.7, (1.3, 4.0)
 """Kinds whose patches are made soft, the share of them, and how far they are enlarged for that.
 
 Photos in a camera's own size are soft: at a quarter of a cycle per pixel the truths of `nam` have

@@ -17,6 +17,7 @@ from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
 from denoisetool.nets.dncnn import DnCNN
+from denoisetool.nets.experts import Experts, members
 from denoisetool.nets.parts import kmac_per_pixel
 from denoisetool.nets.srresnet import SRResNet
 from denoisetool.training import args
@@ -68,8 +69,11 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     stride: int = net.stride  # type: ignore[assignment]
     scale: int = getattr(net, "scale", 1)
     white = recipe.corruption == "gaussian"
-    kinds: tuple[str, ...] = getattr(net, "kinds", ("",))
-    others = {kind: -(-effective_radius(net, stride, kind) // stride) * stride for kind in kinds}
+    trained = members(net) if isinstance(net, Experts) else {"": net}
+    others = {
+        kind: -(-effective_radius(member, stride) // stride) * stride
+        for kind, member in trained.items()
+    }
     first = others.pop(next(iter(others)))
     card: dict[str, Any] = {
         "card_version": CARD_VERSION,
@@ -108,23 +112,22 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     return folder
 
 
-def effective_radius(net: nn.Module, stride: int, kind: str = "") -> int:
+def effective_radius(net: nn.Module, stride: int) -> int:
     """Pixels of the input beyond which nothing changes the middle of a picture by half a level.
 
     Half a picture is replaced by other noise on another grey; the columns of the untouched half
-    whose result moves by more than `SEEN` count. The largest of several noise levels is taken;
-    `kind` tells a net with experts which one it is about.
+    whose result moves by more than `SEEN` count. The largest of several noise levels is taken.
     """
     rng = np.random.default_rng(0)
     side = -(-512 // (2 * stride)) * 2 * stride
-    radius, told = 0, (kind,) if kind else ()
+    radius = 0
     for sigma in (5, 25, 50):
         first = 0.5 + rng.normal(0, sigma / 255, (1, 3, side // 2, side))
         second = first.copy()
         second[..., side // 2 :] = 0.8 + rng.normal(0, sigma / 255, (1, 3, side // 2, side // 2))
         with torch.inference_mode():
             outputs: list[Tensor] = [
-                net(torch.from_numpy(p).float().clamp(0, 1), *told) for p in (first, second)
+                net(torch.from_numpy(p).float().clamp(0, 1)) for p in (first, second)
             ]
         scale = outputs[0].shape[-1] // side
         moved = (outputs[0] - outputs[1]).abs().amax((0, 1, 2))[: side // 2 * scale] > SEEN
