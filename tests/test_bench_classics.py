@@ -95,6 +95,21 @@ def test_noise_is_as_told_and_the_same_for_fewer_images(images: Picture) -> None
     assert np.median(dark[dark > 0] % 1) == pytest.approx(0.5, abs=0.02)  # not rounded
 
 
+def test_eight_ways_to_look_are_turned_back_before_their_mean(images: Picture) -> None:
+    levels = images[:4].astype(np.float32)
+    same = classics.eightfold(lambda given: given.astype(np.uint8), levels)
+    np.testing.assert_array_equal(same, images[:4])
+    # Darkened on the left of what it is given: each side of the pictures is, twice in eight.
+    edge = np.ones((32, 32, 1), np.float32)
+    edge[:, :4] = 0
+    found = classics.eightfold(lambda given: (given * edge).astype(np.uint8), levels)
+    shares = (
+        found[:, [16, 16, 1, 30], [1, 30, 16, 16]] / levels[:, [16, 16, 1, 30], [1, 30, 16, 16]]
+    )
+    np.testing.assert_allclose(shares, 0.75, atol=0.02)
+    np.testing.assert_array_equal(found[:, 4:28, 4:28], images[:4, 4:28, 4:28])
+
+
 def test_scores_of_small_images_are_each_image_on_its_own(images: Picture) -> None:
     strong = classics.clipped_noise(images[:64], 40)
     found = np.concatenate([strong, classics.clipped_noise(images[64:], 4)])
@@ -146,7 +161,8 @@ def test_cifar_has_a_row_for_each(
     monkeypatch.setitem(RIVALS, "box", (boxed, lambda _: (1.0,)))
     found = classics.cifar([model(tmp_path, "unet")], images[:6], 2, ["box"], "fp32")
     assert set(found["all"]) == {"noisy", "unet"}
-    assert set(found["subset"]) == {"noisy", "unet", "unet, command", "box"}
+    rows = {"noisy", "unet", "unet, command", "unet, eightfold", "box"}
+    assert set(found["subset"]) == rows
     assert found["all"]["unet"]["psnr"] == pytest.approx(found["all"]["noisy"]["psnr"], abs=0.02)
     assert found["subset"]["unet, command"]["psnr"] == found["subset"]["unet"]["psnr"]
     assert found["subset"]["box"]["psnr"] != found["subset"]["noisy"]["psnr"]
