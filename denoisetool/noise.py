@@ -20,7 +20,7 @@ next ones speak too."""
 USUAL, SHADE_SHARE = 18, 0.25
 """Percentile of the cells that stands for the noise of a step; and the least a step is allowed, as
 a share of the whole photo's."""
-BOUND = 1.12
+BOUND = 1.14
 """How many times the usual noise may be taken away."""
 WHITE_SHARE, WHITE_LEAST = 0.8, 1.5 / 255
 """Share of the noise that the net for white noise must find too, and the least noise there must be.

@@ -104,7 +104,8 @@ class Synthetic:
         large = Patches(self.images, rng, *recipe.reduction_for(turn)).batch(count, side * scale)
         clean = reduced(large, scale)
         mix: dict[str, Any] = recipe.mix_for(turn)
-        degrade = Degradation(mix, seed=int(rng.integers(2**62)))
+        # A patch to be enlarged must show what its large target shows.
+        degrade = Degradation(mix, seed=int(rng.integers(2**62)), soft=scale == 1)
         noisy, target = degrade(clean)
         if scale > 1:  # a dark scene is dark at either size
             light = target.mean((1, 2, 3)) / clean.mean((1, 2, 3)).clamp(min=1e-4)

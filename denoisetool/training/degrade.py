@@ -48,15 +48,20 @@ class Degradation:
     Args:
         mix: share of each of `KINDS`; missing kinds have none, {} means `DEFAULT_MIX`.
         seed: of every choice.
+        soft: whether patches of the kinds `SOFT` are made soft; then the target is a part of the
+            clean patch, enlarged.
 
     Raises:
         ValueError: an unknown kind, or shares that do not add up to 1.
     """
 
-    def __init__(self, mix: Mapping[str, float] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, mix: Mapping[str, float] | None = None, seed: int = 0, soft: bool = True
+    ) -> None:
         self.mix = dict(mix or DEFAULT_MIX)
         if set(self.mix) - set(KINDS) or abs(sum(self.mix.values()) - 1) > 1e-6:
             raise ValueError(f"the mix must give shares of {', '.join(KINDS)} that add up to 1")
+        self.soft = soft
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -77,7 +82,7 @@ class Degradation:
             # In groups of at most 8, which share the choices that cost time (kernel, scale).
             for offset in range(start, start + int(count), 8):
                 part = slice(offset, min(offset + 8, start + int(count)))
-                shown = self._soft(clean[part]) if kind in SOFT else clean[part]
+                shown = self._soft(clean[part]) if self.soft and kind in SOFT else clean[part]
                 noisy[part], target[part] = getattr(self, f"_{kind}")(shown)
             start += int(count)
         return noisy, target
