@@ -381,7 +381,9 @@ def _means_folder(text: str, path: Path) -> bool:
     """Whether `-o` is a folder."""
     if is_folder(path) or text.endswith(tuple({"/", os.sep})):
         return True
-    return not os.path.lexists(path) and split_suffix(path.name)[1].lower() not in PHOTO_SUFFIXES
+    if os.path.lexists(path):
+        return is_folder(path)  # another run may have made it just now
+    return split_suffix(path.name)[1].lower() not in PHOTO_SUFFIXES
 
 
 def _plain_absolute(folder: Path) -> Path:
