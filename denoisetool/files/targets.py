@@ -379,10 +379,10 @@ def tagged(name: str, tag: str) -> str:
 
 def _means_folder(text: str, path: Path) -> bool:
     """Whether `-o` is a folder."""
-    if is_folder(path) or text.endswith(tuple({"/", os.sep})):
+    if text.endswith(tuple({"/", os.sep})):
         return True
-    if os.path.lexists(path):
-        return is_folder(path)  # another run may have made it just now
+    if os.path.lexists(path):  # asked first: another run may make the folder meanwhile
+        return is_folder(path)
     return split_suffix(path.name)[1].lower() not in PHOTO_SUFFIXES
 
 

@@ -124,11 +124,12 @@ class Trainer:
                 self.save()
 
     def _train_step(self, batch: Batch) -> Tensor:
+        turn, seen = self.step % len(self.experts), self.step // len(self.experts)
         found, penalty = self._forward(batch)
         scale = batch.target.shape[-1] // batch.noisy.shape[-1]
         batch = replace(batch, noisy=enlarged(batch.noisy, scale))
         output = batch.noisy - found
-        if self.teacher and self.source.turns[self.step % len(self.experts)] == self.recipe.taught:
+        if self.teacher and self.source.turns[turn] == self.recipe.taught:
             batch = replace(batch, target=self.teacher.target(batch, self.step))
         loss = self.objective.loss(output, batch, self.step / self.recipe.steps)
         self.net.zero_grad(set_to_none=True)
@@ -136,7 +137,6 @@ class Trainer:
         self.team.average([p.grad for p in self.net.parameters() if p.grad is not None])
         # One wild batch can throw a net back by thousands of steps: no gradient is let through
         # that is much larger than they have been, and none that is not finite.
-        turn, seen = self.step % len(self.experts), self.step // len(self.experts)
         usual = self.usual_norms[turn]
         limit = min(self.recipe.clip, WILD * usual) if seen else self.recipe.clip
         norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), limit))

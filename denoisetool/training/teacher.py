@@ -106,7 +106,7 @@ def sharpness(clean: Tensor) -> Tensor:
 
     Returns:
         (N, 1, 1, 1): mean square of the differences of neighbours, across and down, as a share of
-        that of pixels eight apart and two levels squared, for flat patches.
+        that of pixels eight apart; to this two levels squared are added, for flat patches.
     """
     inner = clean[..., :-8, :-8]
     near, far = (
