@@ -370,6 +370,16 @@ def test_a_run_exports_a_model_that_the_engine_runs(recipe_path: Path, tmp_path:
     assert np.isfinite(found[0]).all()
 
 
+def test_scores_stay_in_a_card_until_its_weights_change(recipe_path: Path, tmp_path: Path) -> None:
+    trainer = _trainer(args.load(recipe_path), tmp_path / "run", "cpu")
+    for until, kept in ((3, False), (3, True), (6, False)):
+        trainer.run(lambda _: None, until=until)
+        folder = export.export(tmp_path / "run", recipe_path, tmp_path / "model", [])
+        assert bool(load(folder).scores) == kept
+        with (folder / "model.toml").open("a") as card:
+            card.write("" if kept else "\n[scores.some]\npsnr = 30.0\n")
+
+
 def test_a_checkpoint_of_another_net_is_refused(recipe_path: Path, tmp_path: Path) -> None:
     _trainer(args.load(recipe_path), tmp_path / "run", "cpu").save()
     recipe_path.write_text(RECIPE.replace("[8, 16]", "[8, 24]"))

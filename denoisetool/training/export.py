@@ -105,9 +105,9 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     }
     previous = folder / CARD_FILE
     if previous.exists():
-        scores = tomlkit.parse(previous.read_text(encoding="utf-8")).get("scores")
-        if scores is not None:
-            card["scores"] = scores
+        before = tomlkit.parse(previous.read_text(encoding="utf-8"))
+        if "scores" in before and before.get("weights_sha256") == card["weights_sha256"]:
+            card["scores"] = before["scores"]
     previous.write_text(tomlkit.dumps(card), encoding="utf-8")
     return folder
 

@@ -209,7 +209,10 @@ def main() -> None:
         if options.card:
             path = entry.folder / CARD_FILE
             card = tomlkit.parse(path.read_text(encoding="utf-8"))
-            card["scores"] = {key: _kept(row) for key, row in scores.items()}
+            known = card.setdefault(
+                "scores", tomlkit.table()
+            )  # other sets' are of the same weights
+            known.update({key: _kept(row) for key, row in scores.items()})
             path.write_text(tomlkit.dumps(card), encoding="utf-8")
     for name in filter(None, options.rivals.split(",")):
         scores = run_rival(name, options.data, sets, options.limit)
