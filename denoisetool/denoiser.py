@@ -32,8 +32,9 @@ white noise with a standard deviation of 90 of 255 is, which no camera makes."""
 INFINITE = np.float16(np.inf).view(np.uint16)
 SMALLEST_TILE = 256
 COARSE = 16
-WINDOWS, WINDOW = 4, 128
-"""How many windows at most, of which side in pixels, show what kind of noise a photo has."""
+KIND_WINDOWS, LEVEL_WINDOWS, WINDOW = 4, 16, 128
+"""How many windows at most, of which side in pixels, show what kind of noise a photo has, and how
+much."""
 
 
 class NoiseEstimator(Protocol):
@@ -62,6 +63,10 @@ class NoiseEstimator(Protocol):
         """The same for one tile in the most careful arithmetic."""
         ...
 
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
+        """Rms noise level of each tile as the net estimates it, in [0, 1]; none if it does not."""
+        ...
+
     def tile_side(self) -> int:
         """Side of a tile that fits into the free memory now."""
         ...
@@ -80,7 +85,7 @@ class Report:
     """What denoising did to one photo.
 
     Attributes:
-        noise: rms of the noise that was found, in levels of 255; None where it is not known.
+        noise: estimated rms of the photo's noise, in levels of 255; None where it is not known.
         scale: how many times larger the photo became on each side.
         clean: whether there was next to none, so that the photo was left as it is.
         model: name of the model, where it is not the run's own.
@@ -212,7 +217,7 @@ class Denoiser:
         """
         lanes = self.engine.lanes
         mean, power = color.cells(found, lanes)
-        report.noise = report.noise or float(np.sqrt(power.mean())) * 255
+        report.noise = report.noise or self.level(photo, report.kind, power)
         report.clean = self.strength <= 1 and noise.is_clean(power)
         if report.clean:
             return
@@ -330,12 +335,8 @@ class Denoiser:
             how = shot(photo.metadata.exif)
             if self.own or engine.card.made_for(how.camera, how.iso):
                 return OWN
-        card = engine.card
-        count = min(WINDOWS, 2 + int(4 * photo.megapixels))  # a small photo must not pay for more
-        chosen = tiling.samples(photo.height, photo.width, WINDOW, count, card.stride)
-        windows = [
-            self._window(photo.pixels, tile, photo.peak, card) for tile in dict.fromkeys(chosen)
-        ]
+        count = min(KIND_WINDOWS, 2 + int(4 * photo.megapixels))  # a small photo must not pay more
+        windows = self._samples(photo, engine.card, count)
         power = {kind: np.zeros(len(windows)) for kind in engine.kinds if kind != OWN}
 
         def measure(index: int) -> None:
@@ -345,6 +346,29 @@ class Denoiser:
 
         engine.lanes.each(measure, range(len(windows)))
         return noise.kind_of({kind: float(values.mean()) for kind, values in power.items()})
+
+    def level(self, photo: Photo, kind: str | None, power: Float) -> float:
+        """Rms of a photo's noise in levels of 255, see `noise.level`.
+
+        Args:
+            photo: as it was given.
+            kind: of its noise.
+            power: (h, w, C) mean squares of the noise that was found, from `color.cells`.
+        """
+        windows = self._samples(photo, self.engine.card, LEVEL_WINDOWS)
+        told: dict[int, list[float]] = {}
+
+        def estimate(index: int) -> None:
+            told[index] = self.engine.levels([windows[index]], kind)
+
+        self.engine.lanes.each(estimate, range(len(windows)))
+        return 255 * noise.level([value for values in told.values() for value in values], power)
+
+    def _samples(self, photo: Photo, card: ModelCard, count: int) -> list[Float]:
+        """At most so many different windows from all over a photo."""
+        chosen = tiling.samples(photo.height, photo.width, WINDOW, count, card.stride)
+        unlike = dict.fromkeys(chosen)
+        return [self._window(photo.pixels, tile, photo.peak, card) for tile in unlike]
 
     def _window(self, pixels: Pixels, tile: tiling.Tile, peak: float, card: ModelCard) -> Float:
         window = tiling.extract(pixels, tile, peak)

@@ -98,7 +98,7 @@ class Shown:
     Attributes:
         pixels: (H, W, C) in the photo's own depth, larger than the part if the model enlarges.
         exact: whether a full run gives the same, up to the last rounding.
-        noise: rms of the noise found, in levels of 255; of the photo if exact, else of the part;
+        noise: estimated rms, in levels of 255; of the photo if exact, else of the part;
             None if it is not known.
         kind: of that noise, `camera`, `white` or `own`; None when the model does not ask.
         clean: whether the photo is left alone, since it has next to no noise.
@@ -171,7 +171,8 @@ class Preview:
         """
         photo, denoiser = self.photo, denoiser or self._denoiser
         found = denoiser.estimate(photo, Report(kind=self._kind_of_noise()), progress)
-        whole = self._follow(Part(0, 0, photo.width, photo.height), photo.pixels, found)
+        part = Part(0, 0, photo.width, photo.height)
+        whole = self._follow(part, photo.pixels, found, denoiser)
         if photo.megapixels * self.scale**2 > KEPT:
             whole = _Found(whole.part, None, whole.drift, whole.bound, whole.rms, whole.clean)
         self._whole = whole
@@ -198,7 +199,7 @@ class Preview:
         if twice:
             after = Photo(pixels, photo.format, photo.mode)
             again = self._denoiser.estimate(after, Report(kind=kind))
-            second = self._follow(area, area.of(photo.pixels), again)
+            second = self._follow(area, area.of(photo.pixels), again, self._denoiser)
             self._take_out(pixels, area, second, second, wishes, wishes.strength - 1)
             pixels = part.of(pixels, area)
         return Shown(pixels, whole is not None and not twice, rules.rms, kind, False)
@@ -249,11 +250,12 @@ class Preview:
         found = self._denoiser.estimate(window, Report(kind=self._kind_of_noise()))
         scale = self.scale
         own = np.ascontiguousarray(part.enlarged(scale).of(found, seen.enlarged(scale)))
-        self._part = known = self._follow(part, part.of(self.photo.pixels), own)
+        pixels = part.of(self.photo.pixels)
+        self._part = known = self._follow(part, pixels, own, self._denoiser)
         return known
 
-    def _follow(self, part: Part, pixels: Pixels, found: Half) -> _Found:
-        """What follows from the noise of a part."""
+    def _follow(self, part: Part, pixels: Pixels, found: Half, denoiser: Denoiser) -> _Found:
+        """What follows from the noise of a part, which the denoiser estimates once more."""
         lanes, peak, scale = self._lanes, self.photo.peak, self.scale
         cell = scale * CELL
         mean, power = color.cells(found, lanes, cell)
@@ -261,10 +263,11 @@ class Preview:
         if scale > 1:
             return _Found(part, found, drift, None, None, False)
         coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
+        given = Photo(pixels, self.photo.format, self.photo.mode)
         return _Found(
             part, found, drift,
             noise.bounded(power, coarse, peak, part.width),
-            float(np.sqrt(power.mean())) * 255, noise.is_clean(power),
+            denoiser.level(given, self._kind_of_noise(), power), noise.is_clean(power),
         )  # fmt: skip
 
     def _kind_of_noise(self) -> str | None:

@@ -39,6 +39,9 @@ class ConstantEngine:
     def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         return self.noise([tile], kind)[0]
 
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
+        return []
+
     def tile_side(self) -> int:
         return 1024
 

@@ -99,3 +99,14 @@ def test_a_photo_with_noise_in_its_shadows_is_not_clean() -> None:
     assert noise.is_clean(power)
     power[:, :2] = (3 / 255) ** 2
     assert not noise.is_clean(power)
+
+
+@pytest.mark.parametrize(
+    ("told", "level"),
+    [([], 2.0), ([3.0], 3.0), ([3.0, 1.0], 5**0.5), ([1.0], 1.0), ([9.0], 2 * noise.MOST_LEVEL)],
+)
+def test_a_photo_has_the_noise_that_is_told_but_not_much_more_than_is_found(
+    told: list[float], level: float
+) -> None:
+    power = np.full((10, 10, 3), 4.0, np.float32)
+    assert noise.level(told, power) == pytest.approx(level)

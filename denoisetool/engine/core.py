@@ -142,6 +142,26 @@ class Engine:
         """`noise` of one tile in float32, for when the fast arithmetic gave nonsense."""
         return self._run([tile], self._exact, kind)[0]
 
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
+        """Rms noise level of tiles, as the net's own estimator sees it.
+
+        Args:
+            tiles: as for `noise`; few and small ones, their memory is not looked after.
+            kind: the same.
+
+        Returns:
+            In [0, 1], one for each tile; nothing if the net has no estimator.
+        """
+        net = self._net.get_submodule(kind) if kind else self._net
+        if getattr(net, "levels", None) is None:
+            return []
+        told = []
+        with self._turn, self._torch.inference_mode():
+            for tile in tiles:
+                x = self._torch.from_numpy(tile[None]).permute(0, 3, 1, 2).to(self._device)
+                told.append(float(net.level(x).float().square().mean().sqrt()))  # type: ignore[operator]
+        return told
+
     def _run(self, tiles: list[Float], net: torch.nn.Module, kind: str | None) -> list[Half]:
         results: list[Half] = []
         while len(results) < len(tiles):

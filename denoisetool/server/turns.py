@@ -118,6 +118,10 @@ class SharedEngine:
         """See `Engine.exact_noise`."""
         return self._engine.exact_noise(tile, kind)
 
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
+        """See `Engine.levels`."""
+        return self._engine.levels(tiles, kind)
+
     def tile_side(self) -> int:
         """See `Engine.tile_side`."""
         return self._engine.tile_side()
