@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from denoisetool import files
 from denoisetool.denoiser import Denoiser, Denoises, Report
-from denoisetool.engine import Choice, Engine, prepare
+from denoisetool.engine import Choice, Engine, expects_gpu, prepare
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.events import Start
 from denoisetool.formats.base import EncodeOptions, Limits
@@ -19,8 +19,10 @@ from denoisetool.pipeline import Pipeline
 from denoisetool.registry import Entry, Registry
 from denoisetool.settings import Settings, folder
 
-PREFERRED = {1: ("fast",), 2: ("upscale-x2",), 4: ("upscale-x4",)}
+PREFERRED = {1: ("fast", "balanced"), 2: ("upscale-x2",), 4: ("upscale-x4",)}
 """Models that `auto` picks from for each scale, the first that is there."""
+ON_GPU = ("balanced",)
+"""Those that go before them on a GPU, where four times the cost is still quick."""
 
 
 @dataclass(slots=True)
@@ -169,7 +171,8 @@ class Session:
             entry for entry in entries.values()
             if entry.problem is None and entry.card.scale == scale and not entry.card.cameras
         ]  # fmt: skip
-        for name in PREFERRED[scale]:
+        larger = ON_GPU if scale == 1 and expects_gpu(self.settings.device) else ()
+        for name in (*larger, *PREFERRED[scale]):
             if name in entries and (entries[name] in fitting or entries[name].problem is not None):
                 return entries[name]
         broken = [entry for entry in entries.values() if entry.problem is not None]

@@ -1,5 +1,7 @@
 import hashlib
 import json
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +120,33 @@ def test_named_devices_are_strict(model: tuple[ModelCard, Path]) -> None:
         with pytest.raises(DeviceError, match=kind):
             pick_device(kind)
     assert pick_device("cpu")[0] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("kind", "node", "expected"),
+    [("cuda", "nvidiactl", True), ("cuda", None, False), ("hip", "kfd", True),
+     ("hip", "nvidiactl", False), (None, "nvidiactl", False)],
+)  # fmt: skip
+def test_a_gpu_is_expected_where_torch_was_built_for_it_and_its_driver_is_there(
+    kind: str | None, node: str | None, expected: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    places = import_module("denoisetool.engine.devices")
+    package = tmp_path / "torch"
+    package.mkdir()
+    lines = [f"{name} = {'1.0' if name == kind else None!r}" for name in places.NODES]
+    (package / "version.py").write_text("\n".join(lines))
+    spec = ModuleSpec("torch", None, origin=str(package / "__init__.py"))
+    monkeypatch.setattr(places, "find_spec", lambda _: spec)
+    nodes = {k: [p.replace("/dev", str(tmp_path)) for p in v] for k, v in places.NODES.items()}
+    monkeypatch.setattr(places, "NODES", nodes)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("os.name", "posix")
+    if node is not None:
+        (tmp_path / node).touch()
+    assert places.expects_gpu("auto") is expected
+    assert places.expects_gpu("cuda")
+    assert not places.expects_gpu("cpu")
 
 
 def test_out_of_memory_halves_the_batch_and_then_asks_for_a_smaller_tile(

@@ -37,6 +37,23 @@ def test_auto_takes_the_bundled_model(registry: Registry, home: Path) -> None:
     assert session.engine is None
 
 
+def test_auto_takes_the_larger_model_where_a_gpu_is_expected(
+    only_fast: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(Places(tmp_path / "data", tmp_path / "cache", only_fast))
+    for gpu, there, picked in (
+        (False, "fast", "fast"), (True, "fast", "fast"),
+        (False, "balanced", "fast"), (True, "balanced", "balanced"),
+    ):  # fmt: skip
+        if there == "balanced":
+            shutil.copytree(only_fast / "fast", only_fast / there, dirs_exist_ok=True)
+            card = only_fast / there / "model.toml"
+            card.write_text(card.read_text().replace('name = "fast"', 'name = "balanced"'))
+        monkeypatch.setattr(module, "expects_gpu", lambda device, gpu=gpu: gpu and device == "auto")
+        assert Session(settings(), registry).entry.name == picked
+        assert Session(settings(device="cpu"), registry).entry.name == "fast"
+
+
 def test_the_users_own_model_of_that_name_wins(registry: Registry, home: Path) -> None:
     copied_model(registry.places.data / "models", "fast")
     assert Session(settings(), registry).entry.origin == "user"

@@ -9,7 +9,7 @@ torch itself is imported when an engine is made, not when this package is.
 """
 
 from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError, check_model, load_net
-from denoisetool.engine.devices import devices, free_memory, pick_device, prepare
+from denoisetool.engine.devices import devices, expects_gpu, free_memory, pick_device, prepare
 
 __all__ = [
     "Choice",
@@ -18,6 +18,7 @@ __all__ = [
     "OutOfMemoryError",
     "check_model",
     "devices",
+    "expects_gpu",
     "free_memory",
     "load_net",
     "pick_device",

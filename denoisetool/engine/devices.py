@@ -6,12 +6,20 @@ import ctypes
 import gc
 import os
 import platform
+import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from denoisetool.errors import DeviceError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+NODES = {
+    "cuda": ("/dev/nvidiactl", "/dev/dxg"),
+    "hip": ("/dev/kfd",),
+    "xpu": ("/dev/dri/renderD128", "/dev/dxg"),
+}
+"""Where Linux shows the drivers of the GPUs that torch can be built for."""
 KEPT = 64 << 20
 """Bytes of the largest buffer whose memory is kept: more than any layer's, less than a photo's."""
 
@@ -52,6 +60,35 @@ def devices() -> dict[str, str]:
         found["xpu"] = "xpu:0"
     found["cpu"] = "cpu"
     return found
+
+
+def expects_gpu(wanted: str) -> bool:
+    """Whether `pick_device` is likely to take a GPU; told at once, torch is not loaded for it.
+
+    Args:
+        wanted: `auto`, or a named device.
+    """
+    if wanted != "auto":
+        return wanted != "cpu"
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    built = _built_for()
+    if os.name == "nt":
+        driver = Path(os.environ.get("SYSTEMROOT", "C:/Windows")) / "System32" / "nvcuda.dll"
+        return "xpu" in built or ("cuda" in built and driver.exists())
+    return any(Path(node).exists() for kind in built for node in NODES[kind])
+
+
+def _built_for() -> set[str]:
+    """Kinds of GPU that the installed torch was built for, from the file that says so."""
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        return set()
+    try:
+        about = runpy.run_path(str(Path(torch.origin).with_name("version.py")))
+    except OSError:  # a bundle has its modules in an archive; its torch is for CPUs
+        return set()
+    return {kind for kind in NODES if about.get(kind)}
 
 
 def cpu_has_bf16() -> bool:
