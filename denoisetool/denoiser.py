@@ -221,10 +221,12 @@ class Denoiser:
         report.clean = self.strength <= 1 and noise.is_clean(power)
         if report.clean:
             return
+        drift = None
+        if self.color_lock:
+            drift = color.drift(mean, power, photo.width, kind=report.kind)
         changed = noise.subtract(
             photo.pixels, found, photo.peak,
-            strength=strength, luma=self.luma, chroma=self.chroma,
-            drift=color.drift(mean, power, photo.width) if self.color_lock else None,
+            strength=strength, luma=self.luma, chroma=self.chroma, drift=drift,
             bound=noise.bounded(power, coarse, photo.peak, photo.width), lanes=lanes,
         )  # fmt: skip
         report.changed = report.changed or changed

@@ -17,10 +17,10 @@ LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 SHADES, FEW = 24, 24
 """Steps of brightness that are looked at apart, and the cells one needs; where it has fewer, the
 next ones speak too."""
-USUAL, SHADE_SHARE = 18, 0.25
+USUAL, SHADE_SHARE = 14, 0.25
 """Percentile of the cells that stands for the noise of a step; and the least a step is allowed, as
 a share of the whole photo's."""
-BOUND = 1.14
+BOUND = 1.15
 """How many times the usual noise may be taken away."""
 WHITE_SHARE, WHITE_LEAST = 0.8, 1.5 / 255
 """Share of the noise that the net for white noise must find too, and the least noise there must be.

@@ -259,15 +259,17 @@ class Preview:
         lanes, peak, scale = self._lanes, self.photo.peak, self.scale
         cell = scale * CELL
         mean, power = color.cells(found, lanes, cell)
-        drift = color.drift(mean, power, scale * part.width, cell)
+        kind = self._kind_of_noise()
         if scale > 1:
+            drift = color.drift(mean, power, scale * part.width, cell)
             return _Found(part, found, drift, None, None, False)
+        drift = color.drift(mean, power, part.width, kind=kind)
         coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
         given = Photo(pixels, self.photo.format, self.photo.mode)
         return _Found(
             part, found, drift,
             noise.bounded(power, coarse, peak, part.width),
-            denoiser.level(given, self._kind_of_noise(), power), noise.is_clean(power),
+            denoiser.level(given, kind, power), noise.is_clean(power),
         )  # fmt: skip
 
     def _kind_of_noise(self) -> str | None:

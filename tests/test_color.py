@@ -13,9 +13,9 @@ def _cell_means(noise: Half, side: int) -> color.Float:
     return np.asarray(cut.reshape(height // side, side, width // side, side, -1).mean((1, 3)))
 
 
-def _lock(noise: Half) -> None:
+def _lock(noise: Half, kind: str | None = None) -> None:
     """What the denoiser does with the drift."""
-    drift = color.drift(*color.cells(noise), noise.shape[1])
+    drift = color.drift(*color.cells(noise), noise.shape[1], kind=kind)
     for top in range(0, len(noise), 50):
         part = noise[top : top + 50]
         part -= drift.band(top, top + len(part)).astype(np.float16)
@@ -33,10 +33,24 @@ def test_honest_white_noise_passes_almost_untouched() -> None:
     assert change.std() < 0.03 * before.std()
 
 
+@pytest.mark.parametrize(("kind", "most"), [("camera", 0.2), ("own", 0.2), (None, 0.7)])
+def test_chance_of_correlated_noise_passes_where_noise_is_a_cameras(
+    kind: str | None, most: float
+) -> None:
+    white = _white((256, 320, 3), 10 / 255)
+    moved = [np.roll(white, (y, x), (0, 1)) for y in range(4) for x in range(4)]
+    noise = (np.sum(moved, 0) / 4).astype(np.float16)
+    before = _cell_means(noise, 16)
+    _lock(noise, kind)
+    lost = np.abs(_cell_means(noise, 16) - before).mean() / np.abs(before).mean()
+    assert most - 0.3 < lost < most
+
+
+@pytest.mark.parametrize("kind", ["camera", "white"])
 @pytest.mark.parametrize("tint", [(2, 0, -2), (5, 5, 5), (0, -8, 0)])
-def test_a_tint_of_the_whole_photo_is_taken_out(tint: tuple[int, int, int]) -> None:
+def test_a_tint_of_the_whole_photo_is_taken_out(tint: tuple[int, int, int], kind: str) -> None:
     noise = (_white((256, 320, 3), 5 / 255) + np.array(tint) / 255).astype(np.float16)
-    _lock(noise)
+    _lock(noise, kind)
     assert np.abs(noise.astype(np.float32).mean((0, 1)) * 255).max() < 0.3
 
 

@@ -63,7 +63,7 @@ def test_noise_that_follows_the_brightness_is_within_bounds() -> None:
     _, power = color.cells(field)
     coarse = np.tile(np.linspace(0, 255, 20, dtype=np.float32)[:, None, None], (1, 20, 3))
     bound = noise.bounded(power, coarse, 255, 320)
-    assert bound is None or bound.band(0, 320).min() > 0.8
+    assert bound is None or bound.band(0, 320).min() > 0.75
 
 
 def test_a_texture_taken_for_noise_is_mostly_given_back() -> None:
