@@ -204,8 +204,9 @@ def test_a_full_disk_is_told_before_training(
 
 
 def test_the_names_of_bundled_models_are_kept(start: Entry, tmp_path: Path) -> None:
+    """Which is told before any photo is looked at: there is none."""
     with pytest.raises(ModelError, match="came with the program"):
-        _finetune(_wishes(_pairs(tmp_path / "pairs", scenes=2), start, name="fast"))
+        _finetune(_wishes(tmp_path / "missing", start, name="fast"))
 
 
 def test_views_come_back_as_they_were_saved(start: Entry, tmp_path: Path) -> None:

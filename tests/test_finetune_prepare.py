@@ -33,7 +33,7 @@ def _frame(clean: Float, seed: int, sigma: float = 6.0) -> Frame:
     pixels = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
     size = f"{clean.shape[1]} x {clean.shape[0]}"
     half = clean.clip(0, 1).astype(np.float16)
-    return Frame(Path(f"{seed}.jpg"), size, Shot(), pixels, 255.0, half)
+    return Frame(size, Shot(), pixels, 255.0, half)
 
 
 def _error(pair: Prepared, truth: Float, margin: int = 40) -> float:

@@ -52,16 +52,14 @@ class Frame:
     """One photo in memory, or the middle of a large one.
 
     Attributes:
-        path: where it lies.
         size: width and height of the whole photo, in words.
         shot: how it was taken.
         pixels: (H, W, 3) in their own depth; peak: value of white.
         half: (H, W, 3) float16 in [0, 1], without noise, as the start model sees it.
         kind: kind of its noise, as the model calls it.
-        noise: noise found in it, in levels of 255.
+        noise: rms of its noise, in levels of 255.
     """
 
-    path: Path
     size: str
     shot: Shot
     pixels: Pixels
@@ -135,7 +133,7 @@ def read(path: Path, clean: Clean) -> Frame:
     assert report.noise is not None  # models that enlarge are not fine-tuned
     half = (photo.pixels.astype(np.float32) / np.float32(photo.peak)).astype(np.float16)
     how = shot(photo.metadata.exif)
-    return Frame(path, size, how, pixels, photo.peak, half, report.kind, report.noise)
+    return Frame(size, how, pixels, photo.peak, half, report.kind, report.noise)
 
 
 def _middle(pixels: Pixels) -> Pixels:

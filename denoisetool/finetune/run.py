@@ -194,6 +194,8 @@ def begin(wishes: Wishes, listener: Listener) -> Plan:
     Raises:
         NoInputError, OutputError, DiskFull, ModelError.
     """
+    if wishes.name is not None:
+        _check_place(wishes.name)  # at once: preparing takes minutes
     found, collected = look(wishes, listener)
     folder = wishes.workplace
     for left in (PLAN, tune.STATE, tune.BEST, CHECKPOINT, LOG):
