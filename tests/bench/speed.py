@@ -1,13 +1,17 @@
 """Speed and memory of the whole command: `python -m tests.bench.speed [--quick] [--only NAME,...]`.
 
+--model NAME,... measures the speed of several models in one run, and --card notes it in their
+cards, as a share of the machine's peak.
+
 Prints JSON. Every verdict is a ratio or a difference within this one run; nothing depends on how
 fast the machine is. The photos are made here: the sample scenes enlarged to 12 and 100 megapixels,
 with fresh sensor-like noise, as JPEG.
 
-    peak      time of the net's convolutions alone, in bf16 (fp32 where the CPU lacks it), on tiles
-              of the shape the command uses: the machine's own limit, in MP/s
-    command   eight 12 MP JPEGs through the installed command; `useful` is its MP/s over the peak
-    nlm       OpenCV's fastNlMeansDenoisingColored on the same pictures
+    command   eight 12 MP JPEGs through the installed command; `useful` is its MP/s over the peak:
+              the net's convolutions alone, in bf16 (fp32 where the CPU lacks it), on tiles of the
+              shape the command uses, which is the machine's own limit
+    nlm       OpenCV's fastNlMeansDenoisingColored on one of the same pictures
+    bm3d      the authors' CBM3D on a corner of it; only where it is asked for
     memory    peak over what importing torch takes, for one 100 MP photo and for 10 and 100 photos
     start     --help, and the command's first 1 MP photo
 """
@@ -26,13 +30,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomlkit
 import torch
 from PIL import Image
 
 from denoisetool import tiling
 from denoisetool.engine import Engine
+from denoisetool.modelcard import CARD_FILE
 from denoisetool.nets.parts import convolutions
 from denoisetool.registry import Registry
+from tests.bench.rivals import RIVALS
 from tests.photos import render
 
 SIZES = {1: (1152, 868), 3: (2048, 1536), 12: (4000, 3000), 100: (11600, 8640)}
@@ -72,9 +79,9 @@ def best_of(work: Callable[[], object], times: int = 3) -> float:
     return best
 
 
-def peak() -> dict[str, float]:
+def peak(model: str) -> dict[str, float]:
     """MP/s of nothing but the net's convolutions, back to back, on the command's own tiles."""
-    entry = Registry().find("fast")
+    entry = Registry().find(model)
     engine = Engine(entry.card, entry.folder, "cpu")
     dtype = torch.float32 if engine.choice.precision == "fp32" else torch.bfloat16
     width, height = SIZES[12]
@@ -110,12 +117,14 @@ def run(arguments: list[str], home: Path) -> tuple[float, subprocess.CompletedPr
     return time.perf_counter() - started, done
 
 
-def command(work: Path, limit: dict[str, float]) -> dict[str, Any]:
-    photos = make_photos(work / "twelve", 8, 12)
-    run([str(photos / "000.jpg"), "-o", f"{work}/warm/"], work / "home")
+def command(work: Path, model: str) -> dict[str, Any]:
+    """The whole command on eight photos, and the peak before or after, whichever was higher: a busy
+    moment when it is measured must not flatter the command."""
+    photos, limit = work / "twelve", peak(model)
+    run([str(photos / "000.jpg"), "-o", f"{work}/warm-{model}/", "--model", model], work / "home")
     environment = os.environ | {"DENOISETOOL_HOME": str(work / "home")}
     started = time.perf_counter()
-    words = [*COMMAND, str(photos), "-o", f"{work}/clean/", "--json", "-q"]
+    words = [*COMMAND, str(photos), "-o", f"{work}/{model}/", "--model", model, "--json", "-q"]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         begun = json.loads(process.stdout.readline())
@@ -124,8 +133,10 @@ def command(work: Path, limit: dict[str, float]) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     assert process.returncode == 0
     assert begun["event"] == "start"
+    limit = max(limit, peak(model), key=lambda found: found["mp_per_s"])
     loaded = 8 * 12 / (seconds - (ready - started))
     return {
+        "peak": limit,
         "precision": begun["precision"],
         "seconds": seconds,
         "seconds_to_load": ready - started,
@@ -136,15 +147,27 @@ def command(work: Path, limit: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def nlm(work: Path, speed: float) -> dict[str, float]:
-    import cv2
-
-    picture = cv2.imread(str(work / "twelve" / "000.jpg"))
-    assert picture is not None
+def rival(name: str, work: Path) -> float:
+    """MP/s of another denoiser on one photo, or on a corner of it if it is slow."""
+    picture = np.asarray(Image.open(work / "twelve" / "000.jpg"), np.float32)
+    if name == "bm3d":
+        picture = np.ascontiguousarray(picture[1000:1512, 1000:1512])
     started = time.perf_counter()
-    cv2.fastNlMeansDenoisingColored(picture, None, 5, 5)
-    theirs = picture.shape[0] * picture.shape[1] / 1e6 / (time.perf_counter() - started)
-    return {"mp_per_s": theirs, "times_as_fast": speed / theirs}
+    RIVALS[name][0](picture, 5.0 if name == "nlm" else 10.0)
+    seconds = time.perf_counter() - started
+    return float(picture.shape[0] * picture.shape[1]) / 1e6 / seconds
+
+
+def note(model: str, found: dict[str, Any]) -> None:
+    """What a card keeps of a model's speed: its share of the peak and the arithmetic."""
+    path = Registry().find(model).folder / CARD_FILE
+    card = tomlkit.parse(path.read_text(encoding="utf-8"))
+    card["speed"] = {
+        "precision": found["precision"],
+        "share_of_conv_peak": round(found["useful"], 3),
+        "share_once_loaded": round(found["useful_once_loaded"], 3),
+    }
+    path.write_text(tomlkit.dumps(card), encoding="utf-8")
 
 
 MEASURE = """
@@ -198,24 +221,25 @@ def start(work: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller memory test")
-    parser.add_argument("--only", default="peak,command,nlm,memory,start")
+    parser.add_argument("--only", default="command,nlm,memory,start", help="also bm3d")
+    parser.add_argument("--model", default="fast", help="names, with commas")
+    parser.add_argument("--card", action="store_true", help="write the speed into the cards")
     options = parser.parse_args()
     wanted = options.only.split(",")
     result: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "torch": torch.__version__}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        if "peak" in wanted:
-            result["peak"] = peak()
+        make_photos(work / "twelve", 8, 12)
         if "command" in wanted:
-            result["command"] = command(work, result["peak"])
-            again = peak()  # a busy moment at the first measurement must not flatter the command
-            if again["mp_per_s"] > result["peak"]["mp_per_s"]:
-                factor = result["peak"]["mp_per_s"] / again["mp_per_s"]
-                result["peak"] = again
-                for key in ("useful", "useful_once_loaded"):
-                    result["command"][key] *= factor
-        if "nlm" in wanted:
-            result["nlm"] = nlm(work, result["command"]["mp_per_s"])
+            models = options.model.split(",")
+            result["command"] = {model: command(work, model) for model in models}
+            for model in models if options.card else ():
+                note(model, result["command"][model])
+        for other in sorted(RIVALS.keys() & set(wanted)):
+            theirs = rival(other, work)
+            result[other] = {"mp_per_s": theirs}
+            for model, found in result.get("command", {}).items():
+                result[other][f"{model}_times_as_fast"] = found["mp_per_s"] / theirs
         if "memory" in wanted:
             result["memory"] = memory(work, options.quick)
         if "start" in wanted:
