@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from denoisetool import formats, server
+from denoisetool.denoiser import Denoiser
 from denoisetool.lanes import CALLER
 from denoisetool.server.turns import LOOK, MEASURE, RUN, Aborted, SharedEngine, Turns, User
 from tests import tiny
@@ -286,6 +287,35 @@ def test_a_preview_of_a_model_that_enlarges_is_as_detailed_as_can_be_seen(
     words["settings"] = {"scale": 4, "strength": 1.5}
     error = window.wait("error", request=window.ask("preview", **words))
     assert "second pass" in error["what"]
+
+
+def test_models_are_loaded_once_for_all_who_want_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import denoisetool.session
+    from denoisetool.server.engines import Engines, session_for
+
+    loaded: list[str] = []
+
+    def load(*given: Any) -> fakes.IdentityEngine:
+        loaded.append(given[0].name)
+        return fakes.IdentityEngine(*given)
+
+    monkeypatch.setattr(denoisetool.session, "Engine", load)
+    tiny.upscaler(home / "data" / "models" / "upscale-x4", 4)
+    engines, told = Engines(lambda event: told.append(event.model)), list[str]()
+    turns = Turns()
+    made = [
+        engines.denoiser(session_for({"scale": scale}), User(turns, rank))
+        for scale, rank in ((4, LOOK), (4, RUN), (1, LOOK), (1, RUN))
+    ]
+    assert loaded == ["upscale-x4", "fast"]
+    assert told == ["upscale-x4"]
+    first = made[1].first
+    assert isinstance(first, Denoiser)
+    assert isinstance(first.engine, SharedEngine)
+    engines.denoiser(session_for({"scale": 4}), User(turns, LOOK))
+    assert len(loaded) == 3  # the small one was kept
 
 
 def test_large_parts_wait_for_the_whole_photo_and_too_large_ones_say_so(
