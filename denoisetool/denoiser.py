@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool import bicubic, color, metrics, noise, tiling
+from denoisetool import bicubic, clipping, color, metrics, noise, tiling
 from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
 from denoisetool.formats.exif import shot
@@ -108,6 +108,23 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the noise that was found in a photo is taken out.
+
+    Attributes:
+        drift: what the colour lock takes out of the noise.
+        bound: factors on what is left; None if it is within its bounds everywhere.
+        level: rms of the photo's noise, in levels of 255; 0 after the first pass.
+        clean: whether there is next to none.
+    """
+
+    drift: color.CoarseField
+    bound: color.CoarseField | None
+    level: float
+    clean: bool
+
+
 @dataclass(slots=True)
 class Denoiser:
     """Takes the noise out of photos with one engine and one set of wishes.
@@ -156,7 +173,7 @@ class Denoiser:
         passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
         for number, strength in enumerate(passes):
             found = self.estimate(photo, report, progress, number, len(passes))
-            self._take_out(photo, found, before, strength, report)
+            self._take_out(photo, found, before, strength, report, number)
             if report.clean:
                 break
             del found  # two bytes a sample: gone before the next pass, or the encoder, needs room
@@ -209,27 +226,50 @@ class Denoiser:
         return report
 
     def _take_out(
-        self, photo: Photo, found: Half, coarse: Float, strength: float, report: Report
-    ) -> None:
-        """Subtract the noise, colour locked and bounded; first, note how much was found.
+        self, photo: Photo, found: Half, coarse: Float, strength: float, report: Report,
+        number: int,
+    ) -> None:  # fmt: skip
+        """Subtract the noise, colour locked and bounded; first, note how much there was.
 
         A photo with next to none is left alone, unless more than usual is asked for.
         """
         lanes = self.engine.lanes
-        mean, power = color.cells(found, lanes)
-        report.noise = report.noise or self.level(photo, report.kind, power)
-        report.clean = self.strength <= 1 and noise.is_clean(power)
+        rules = self.rules(photo, found, coarse, report.kind, number, lanes)
+        if number == 0:
+            report.noise = rules.level
+        report.clean = self.strength <= 1 and rules.clean
         if report.clean:
             return
-        drift = None
-        if self.color_lock:
-            drift = color.drift(mean, power, photo.width, kind=report.kind)
         changed = noise.subtract(
             photo.pixels, found, photo.peak,
-            strength=strength, luma=self.luma, chroma=self.chroma, drift=drift,
-            bound=noise.bounded(power, coarse, photo.peak, photo.width), lanes=lanes,
+            strength=strength, luma=self.luma, chroma=self.chroma,
+            drift=rules.drift if self.color_lock else None, bound=rules.bound, lanes=lanes,
         )  # fmt: skip
         report.changed = report.changed or changed
+
+    def rules(
+        self, photo: Photo, found: Half, coarse: Float, kind: str | None, number: int,
+        lanes: Lanes,
+    ) -> Rules:  # fmt: skip
+        """What follows from the noise that was found, for how it is taken out.
+
+        What clipping has hidden of white noise is added to it.
+
+        Args:
+            photo: whose noise it is, with what is still in it.
+            found: its noise, from `estimate`; changed in place.
+            coarse: the photo as it was given, boxed to `COARSE`.
+            kind: of the noise.
+            number: of this pass over the photo, from 0.
+            lanes: what does it; those of the engine may be busy.
+        """
+        mean, power = color.cells(found, lanes)
+        drift = color.drift(mean, power, photo.width, kind=kind)
+        bound = noise.bounded(power, coarse, photo.peak, photo.width)
+        level = self.level(photo, kind, power) if number == 0 else 0.0
+        if kind == "white":
+            clipping.undo(photo.pixels, found, level, photo.peak, lanes)
+        return Rules(drift, bound, 255 * level, noise.is_clean(power))
 
     def estimate(
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None = None,
@@ -350,7 +390,7 @@ class Denoiser:
         return noise.kind_of({kind: float(values.mean()) for kind, values in power.items()})
 
     def level(self, photo: Photo, kind: str | None, power: Float) -> float:
-        """Rms of a photo's noise in levels of 255, see `noise.level`.
+        """Rms of a photo's noise as a share of white, see `noise.level`.
 
         Args:
             photo: as it was given.
@@ -364,7 +404,7 @@ class Denoiser:
             told[index] = self.engine.levels([windows[index]], kind)
 
         self.engine.lanes.each(estimate, range(len(windows)))
-        return 255 * noise.level([value for values in told.values() for value in values], power)
+        return noise.level([value for values in told.values() for value in values], power)
 
     def _samples(self, photo: Photo, card: ModelCard, count: int) -> list[Float]:
         """At most so many different windows from all over a photo."""

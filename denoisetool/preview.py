@@ -199,7 +199,7 @@ class Preview:
         if twice:
             after = Photo(pixels, photo.format, photo.mode)
             again = self._denoiser.estimate(after, Report(kind=kind))
-            second = self._follow(area, area.of(photo.pixels), again, self._denoiser)
+            second = self._follow(area, area.of(photo.pixels), again, self._denoiser, 1)
             self._take_out(pixels, area, second, second, wishes, wishes.strength - 1)
             pixels = part.of(pixels, area)
         return Shown(pixels, whole is not None and not twice, rules.rms, kind, False)
@@ -254,23 +254,19 @@ class Preview:
         self._part = known = self._follow(part, pixels, own, self._denoiser)
         return known
 
-    def _follow(self, part: Part, pixels: Pixels, found: Half, denoiser: Denoiser) -> _Found:
-        """What follows from the noise of a part, which the denoiser estimates once more."""
-        lanes, peak, scale = self._lanes, self.photo.peak, self.scale
-        cell = scale * CELL
-        mean, power = color.cells(found, lanes, cell)
-        kind = self._kind_of_noise()
+    def _follow(
+        self, part: Part, pixels: Pixels, found: Half, denoiser: Denoiser, number: int = 0
+    ) -> _Found:
+        """What follows from the noise of a part: how a denoiser takes it out in which pass."""
+        lanes, scale = self._lanes, self.scale
         if scale > 1:
-            drift = color.drift(mean, power, scale * part.width, cell)
+            cell = scale * CELL
+            drift = color.drift(*color.cells(found, lanes, cell), scale * part.width, cell)
             return _Found(part, found, drift, None, None, False)
-        drift = color.drift(mean, power, part.width, kind=kind)
-        coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
         given = Photo(pixels, self.photo.format, self.photo.mode)
-        return _Found(
-            part, found, drift,
-            noise.bounded(power, coarse, peak, part.width),
-            denoiser.level(given, kind, power), noise.is_clean(power),
-        )  # fmt: skip
+        coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
+        rules = denoiser.rules(given, found, coarse, self._kind_of_noise(), number, lanes)
+        return _Found(part, found, rules.drift, rules.bound, rules.level, rules.clean)
 
     def _kind_of_noise(self) -> str | None:
         """The kind of noise, from windows all over the photo, as in a full run."""

@@ -1,0 +1,110 @@
+"""What the end of the scale does to noise: dark parts of a photo come out too bright.
+
+A file has nothing below black. There the downward half of the noise is cut off, the mean of what is
+left is higher than the picture was, and taking the noise out gives that mean: black at white noise
+of sigma 50 becomes 20 of 255. It follows from the noise alone by how much, for a clipped normal
+distribution has a known mean. White likewise comes out too dark.
+
+This holds for noise that came before the clipping, and whose level is known in the shadows too. So
+it is only undone as far as there are samples at the end of the scale: as many as such noise would
+leave there, or nothing is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisetool.color import CELL, CoarseField, Float
+from denoisetool.lanes import CALLER, Lanes
+from denoisetool.photo import Half, Pixels, widened
+
+STEPS = 4096
+"""Entries of the tables over the whole scale: a sixteenth of a level of 255 each."""
+LEAST_SHARE = 0.002
+"""Share of samples at the ends of the scale below which a photo is taken for not clipped."""
+CHANCE = 1 / CELL**2
+"""Share of a cell's samples that is too little to tell."""
+
+
+def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = CALLER) -> bool:
+    """Add to the noise of a photo what clipping has hidden of it.
+
+    Args:
+        pixels: (H, W, C), noisy, in their own depth; floats are not clipped, and stay.
+        noise: (H, W, C) what was found, in units of `peak`; changed in place.
+        level: standard deviation of the noise before it was clipped, in units of `peak`; it must be
+            the same everywhere, and white.
+        peak: value of white.
+        lanes: what works on rows of cells side by side.
+
+    Returns:
+        Whether anything was added.
+    """
+    if pixels.dtype.kind != "u" or level <= 0:
+        return False
+    added, expected = tables(level)
+    height, width, channels = pixels.shape
+    starts = range(0, height, CELL)
+    lefts = np.arange(0, width, CELL)
+    observed = np.empty((len(starts), len(lefts), channels), np.float32)
+    foreseen = np.empty_like(observed)
+    areas = (np.minimum(lefts + CELL, width) - lefts)[:, None].astype(np.float32)
+
+    def count(top: int) -> None:
+        band = pixels[top : top + CELL]
+        ends = (band == 0) | (band == peak)
+        area = areas * len(band)
+        observed[top // CELL] = np.add.reduceat(ends.sum(0, dtype=np.float32), lefts) / area
+
+    def foresee(top: int) -> None:
+        found = expected[_entries(pixels, noise, top, peak)].sum(0)
+        area = areas * min(CELL, height - top)
+        foreseen[top // CELL] = np.add.reduceat(found, lefts) / area
+
+    def add(top: int) -> None:
+        part = added[_entries(pixels, noise, top, peak)]
+        part *= trust.band(top, top + len(part))
+        noise[top : top + CELL] += part.astype(np.float16)
+
+    lanes.each(count, starts)
+    if observed.mean() < LEAST_SHARE:
+        return False
+    lanes.each(foresee, starts)
+    trust = CoarseField(np.minimum(1, (observed + CHANCE) / (foreseen + CHANCE)), width)
+    lanes.each(add, starts)
+    return True
+
+
+def tables(level: float) -> tuple[Float, Float]:
+    """What follows from the mean that noise has after clipping to 0..1.
+
+    Args:
+        level: standard deviation of normal noise, of the scale.
+
+    Returns:
+        Two of (STEPS + 1,) float32 over means from 0 to 1: how far the mean lies above what it was
+        before, and the share of samples at the ends of the scale.
+    """
+    before = np.linspace(0, 1, STEPS + 1)
+    black, white = (-before) / level, (1 - before) / level
+    under, over = _normal(black), _normal(-white)
+    density = np.exp(-np.square(np.stack([black, white])) / 2) / math.sqrt(2 * math.pi)
+    after = before * (1 - under - over) + level * (density[0] - density[1]) + over
+    mean = np.linspace(0, 1, STEPS + 1)
+    was = np.interp(mean, after, before)
+    share = np.interp(mean, after, under + over)
+    return (mean - was).astype(np.float32), share.astype(np.float32)
+
+
+def _normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Distribution function of the standard normal distribution."""
+    return np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in values])
+
+
+def _entries(pixels: Pixels, noise: Half, top: int, peak: float) -> npt.NDArray[np.intp]:
+    """Which entry of the tables the denoised samples of a row of cells have."""
+    clean = pixels[top : top + CELL] / np.float32(peak) - widened(noise[top : top + CELL])
+    return np.asarray(np.clip(clean, 0, 1) * STEPS + 0.5, np.intp)
