@@ -22,7 +22,7 @@ from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
 from denoisetool.formats.exif import shot
 from denoisetool.lanes import Lanes
-from denoisetool.modelcard import OWN, ModelCard
+from denoisetool.modelcard import OWN, SOFT, ModelCard
 from denoisetool.photo import Half, Photo, Pixels
 
 Float = npt.NDArray[np.float32]
@@ -177,6 +177,7 @@ class Denoiser:
             if report.clean:
                 break
             del found  # two bytes a sample: gone before the next pass, or the encoder, needs room
+        report.kind = noise.spoken(report.kind)
         if report.changed:
             after = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
             report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
@@ -379,7 +380,7 @@ class Denoiser:
                 return OWN
         count = min(KIND_WINDOWS, 2 + int(4 * photo.megapixels))  # a small photo must not pay more
         windows = self._samples(photo, engine.card, count)
-        power = {kind: np.zeros(len(windows)) for kind in engine.kinds if kind != OWN}
+        power = {kind: np.zeros(len(windows)) for kind in ("camera", "white")}
 
         def measure(index: int) -> None:
             for kind in power:
@@ -387,7 +388,25 @@ class Denoiser:
                 power[kind][index] = np.square(found).mean()
 
         engine.lanes.each(measure, range(len(windows)))
-        return noise.kind_of({kind: float(values.mean()) for kind, values in power.items()})
+        kind = noise.kind_of({kind: float(values.mean()) for kind, values in power.items()})
+        return (
+            SOFT
+            if SOFT in engine.kinds and kind == "camera" and self._soft(photo, engine)
+            else kind
+        )
+
+    def _soft(self, photo: Photo, engine: NoiseEstimator) -> bool:
+        """Whether a photo with a camera's noise is soft, by windows all over it."""
+        windows = self._samples(photo, engine.card, LEVEL_WINDOWS)
+        clean, told = {}, {}
+
+        def look(index: int) -> None:
+            window = windows[index]
+            told[index] = engine.levels([window], "camera")
+            clean[index] = window - engine.noise([window], "camera")[0].astype(np.float32)
+
+        engine.lanes.each(look, range(len(windows)))
+        return noise.is_soft(list(clean.values()), [x for each in told.values() for x in each])
 
     def level(self, photo: Photo, kind: str | None, power: Float) -> float:
         """Rms of a photo's noise as a share of white, see `noise.level`.

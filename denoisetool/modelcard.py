@@ -17,6 +17,8 @@ SCALES = (1, 2, 4)
 """How many times larger on each side a model may make photos."""
 OWN = "own"
 """The kind of noise of the cameras that a model was fine-tuned for, and its expert's name."""
+SOFT = "soft"
+"""The kind of noise that a camera leaves in soft photos, where some models look twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from denoisetool.color import CoarseField, Float
 from denoisetool.lanes import CALLER, Lanes
+from denoisetool.modelcard import SOFT
 from denoisetool.photo import Half, Pixels, in_depth, widened
 
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
@@ -25,6 +26,10 @@ BOUND = 1.15
 WHITE_SHARE, WHITE_LEAST = 0.8, 1.5 / 255
 """Share of the noise that the net for white noise must find too, and the least noise there must be.
 It finds 0.05 to 0.5 of the noise of cameras, 0.85 to 1.16 of white noise of 5 levels and more."""
+SHARP, SOFT_LEAST = 0.09, 1.5 / 255
+"""Sharpness from which a photo is not soft, and the least noise that is worth two looks. Photos of
+`nam` have 0.02 to 0.06, of `polyu` 0.02 to 0.14 (but for 5 %), and Kodak's, made smaller, 0.12 and
+more."""
 CLEAN, CLEAN_SHARE = 0.8 / 255, 90
 """A photo is clean when this percentile of its cells has less noise than this. Rounding to 8 bits
 alone makes 0.3 of 255; the least noisy of 125 real noisy photos has 1.1."""
@@ -80,6 +85,45 @@ def kind_of(power: Mapping[str, float]) -> str:
     """
     camera, white = power["camera"] ** 0.5, power["white"] ** 0.5
     return "white" if camera >= WHITE_LEAST and white >= WHITE_SHARE * camera else "camera"
+
+
+def sharpness(parts: Sequence[Float]) -> float:
+    """How much of what differs between distant pixels differs between neighbours.
+
+    Args:
+        parts: of a photo without its noise, (H, W, C) in [0, 1], at least 9 pixels on each side.
+
+    Returns:
+        Mean square of the differences of neighbours, across and down, as a share of that of pixels
+        eight apart; to this two levels squared are added, for flat photos.
+    """
+
+    def differences(lag: int) -> float:
+        sums = []
+        for part in parts:
+            inner = part[:-8, :-8]
+            rows, columns = inner.shape[:2]
+            down, across = part[lag : lag + rows, :columns], part[:rows, lag : lag + columns]
+            sums.append(np.square(down - inner).mean() + np.square(across - inner).mean())
+        return float(np.mean(sums))
+
+    return differences(1) / (differences(8) + 2 / 255**2)
+
+
+def is_soft(parts: Sequence[Float], told: Sequence[float]) -> bool:
+    """Whether a photo with a camera's noise is soft, as those in a camera's own size are.
+
+    Args:
+        parts: of the photo without its noise, as for `sharpness`.
+        told: rms noise levels of them, in [0, 1].
+    """
+    enough = float(np.sqrt(np.square(told).mean())) >= SOFT_LEAST
+    return enough and sharpness(parts) < SHARP
+
+
+def spoken(kind: str | None) -> str | None:
+    """What a kind of noise is called where people or programs are told."""
+    return "camera" if kind == SOFT else kind
 
 
 def is_clean(power: Float) -> bool:

@@ -192,8 +192,9 @@ class Preview:
         found = self._noise_of(area, whole)
         rules = whole or found
         kind = self._kind_of_noise()
+        told = noise.spoken(kind)
         if whole is not None and whole.clean and not twice:
-            return Shown(self._before(part), True, whole.rms, kind, True)
+            return Shown(self._before(part), True, whole.rms, told, True)
         pixels = self._before(area)
         self._take_out(pixels, area, found, rules, wishes, min(1.0, wishes.strength))
         if twice:
@@ -202,7 +203,7 @@ class Preview:
             second = self._follow(area, area.of(photo.pixels), again, self._denoiser, 1)
             self._take_out(pixels, area, second, second, wishes, wishes.strength - 1)
             pixels = part.of(pixels, area)
-        return Shown(pixels, whole is not None and not twice, rules.rms, kind, False)
+        return Shown(pixels, whole is not None and not twice, rules.rms, told, False)
 
     def _before(self, part: Part) -> Pixels:
         """A part of the photo as it is, or of its enlargement; a copy."""

@@ -64,9 +64,12 @@ class ExpertEngine(ConstantEngine):
 
     kinds: tuple[str, ...] = ("camera", "white")
 
-    def __init__(self, camera: float, white: float) -> None:
+    def __init__(self, camera: float, white: float, soft: float | None = None) -> None:
         super().__init__()
         self.found = {"camera": camera, "white": white}
+        if soft is not None:
+            self.kinds = (*self.kinds, "soft")
+            self.found["soft"] = soft
 
     def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
         self.calls += [tile.shape for tile in tiles]

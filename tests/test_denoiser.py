@@ -168,6 +168,26 @@ def test_the_expert_for_the_kind_of_noise_does_the_whole_photo(
     assert len(windows) <= 2 * 4 + (max(shape) <= 128)  # a look at a few places, not at all of it
 
 
+@pytest.mark.parametrize(
+    ("level", "sharp", "twice"), [(3.0, False, True), (1.0, False, False), (3.0, True, False)]
+)
+def test_two_look_at_a_soft_photo_with_a_cameras_noise(
+    level: float, sharp: bool, twice: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, columns = np.mgrid[:300, :410]
+    grid = 128 + 60 * np.sin(rows / 9) * np.sin(columns / 9)
+    if sharp:
+        grid += 25 * np.sin(rows * 2.1) * np.sin(columns * 2.3)
+    grid = np.rint(grid)
+    photo = Photo(np.repeat(grid[..., None], 3, 2).astype(np.uint8), "png", "RGB")
+    engine = ExpertEngine(0.03, 0.01, 0.02)
+    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [level / 255] * len(tiles))
+    report = Denoiser(engine, color_lock=False).denoise(photo)
+    assert report.kind == "camera"
+    taken = (grid - photo.pixels[..., 0])[50:250, 50:350].mean() / 255
+    assert taken == pytest.approx(0.02 if twice else 0.03, abs=0.003)
+
+
 def test_a_model_with_one_net_for_all_noise_is_asked_once() -> None:
     photo, engine = _photo(), ConstantEngine()
     assert Denoiser(engine).denoise(photo).kind is None

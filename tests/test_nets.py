@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from denoisetool import nets
-from denoisetool.nets.experts import Experts, members
+from denoisetool.nets.experts import APART, Experts, found_apart, members
 from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
 from denoisetool.nets.unet import UNet
 
@@ -131,6 +131,39 @@ def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
     assert (both.camera.level_lift, both.white.level_lift) == (0.2, 0.0)
     assert tuple(members(both)) == both.kinds
     assert members(one) == {"": one}
+
+
+def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -> None:
+    torch.manual_seed(0)
+    both = nets.build(
+        "experts",
+        SMALL | {"level_width": 4, "soft": True, "own": True, "camera": {"widths": [4, 8, 8]}},
+    )
+    assert isinstance(both, Experts)
+    assert both.kinds == ("camera", "white", "soft", "own")
+    assert both.own is not None
+    shapes = [
+        [tuple(p.shape) for p in net.parameters()] for net in (both.camera, both.own, both.white)
+    ]
+    assert shapes[0] == shapes[1] != shapes[2]
+    assert both.stride == 2 * both.white.stride
+    for net in (both.camera, both.white):
+        torch.nn.init.normal_(net.tail.weight, 0, 0.05)
+    x = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        level = both.camera.level(x)
+        told = torch.minimum(2 * level, level / 2 + APART)
+        second = found_apart(both.white, x, told, 2)
+        torch.testing.assert_close(both(x, "soft"), (both.camera(x) + second) / 2)
+        assert not torch.equal(second, both.camera(x))
+        torch.testing.assert_close(both.for_kind("soft").level(x), level)
+    wide = torch.rand(1, 3, 32, 1024)
+    other = wide.clone()
+    other[..., 512:] = 0.3
+    with torch.inference_mode():
+        moved = (both(wide, "soft") != both(other, "soft")).any(2).any(1)[0]
+    assert not moved[: 512 - both.receptive_radius].any()
+    assert kmac_per_pixel(both.for_kind("soft")) > kmac_per_pixel(both.for_kind("white"))
 
 
 def test_phases_are_all_that_a_share_of_the_pixels_shows() -> None:

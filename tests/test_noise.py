@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from denoisetool import color, noise
 from denoisetool.photo import Pixels
+from denoisetool.training import teacher
 
 
 def _picture(dtype: str) -> Pixels:
@@ -110,3 +113,25 @@ def test_a_photo_has_the_noise_that_is_told_but_not_much_more_than_is_found(
 ) -> None:
     power = np.full((10, 10, 3), 4.0, np.float32)
     assert noise.level(told, power) == pytest.approx(level)
+
+
+@pytest.mark.parametrize("smooth", [1, 3, 7])
+def test_sharpness_is_what_the_teacher_goes_by(smooth: int) -> None:
+    picture = torch.rand(3, 3, 60, 70, generator=torch.Generator().manual_seed(0))
+    picture = F.avg_pool2d(picture, smooth, 1)
+    parts = [np.asarray(p.permute(1, 2, 0)) for p in picture]
+    for part, one in zip(parts, teacher.sharpness(picture), strict=True):
+        assert noise.sharpness([part]) == pytest.approx(float(one), rel=1e-3)
+    assert noise.sharpness(parts) == pytest.approx(
+        float(teacher.sharpness(picture).mean()), rel=0.1
+    )
+
+
+def test_a_photo_is_soft_if_neighbours_hardly_differ_and_there_is_noise() -> None:
+    rows, columns = np.mgrid[:64, :64]
+    soft = np.repeat(0.5 + 0.3 * np.sin((rows + columns) / 8)[..., None], 3, 2).astype(np.float32)
+    sharp = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    assert noise.is_soft([soft], [3 / 255])
+    assert not noise.is_soft([soft], [1 / 255])
+    assert not noise.is_soft([sharp], [3 / 255])
+    assert not noise.is_soft([soft, sharp], [3 / 255, 3 / 255])

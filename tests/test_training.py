@@ -10,14 +10,14 @@ from denoisetool import nets
 from denoisetool.engine import Engine
 from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
-from denoisetool.nets.experts import Experts
+from denoisetool.nets.experts import Experts, found_apart
 from denoisetool.training import args, degrade, export, footprint, losses
 from denoisetool.training.batches import Batch, Synthetic
 from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
 from denoisetool.training.degrade import KINDS, Degradation, statistics
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
-from denoisetool.training.teacher import Teacher, found_apart, sharpness
+from denoisetool.training.teacher import Teacher, sharpness
 from tests.photos import render
 
 RECIPE = """

@@ -8,7 +8,7 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -152,14 +152,16 @@ class Engine:
         Returns:
             In [0, 1], one for each tile; nothing if the net has no estimator.
         """
-        net = self._net.get_submodule(kind) if kind else self._net
+        net: Any = self._net
+        if kind:
+            net = net.for_kind(kind)
         if getattr(net, "levels", None) is None:
             return []
         told = []
         with self._turn, self._torch.inference_mode():
             for tile in tiles:
                 x = self._torch.from_numpy(tile[None]).permute(0, 3, 1, 2).to(self._device)
-                told.append(float(net.level(x).float().square().mean().sqrt()))  # type: ignore[operator]
+                told.append(float(net.level(x).float().square().mean().sqrt()))
         return told
 
     def _run(self, tiles: list[Float], net: torch.nn.Module, kind: str | None) -> list[Half]:

@@ -57,7 +57,7 @@ def to_onnx(card: ModelCard, folder: Path, kind: str | None = None) -> tuple[byt
         raise UsageError(f"model {card.name!r} has no expert for {kind!r} noise", hint=known)
     chosen = kind or (kinds[0] if kinds else None)
     if chosen is not None:
-        net = net.get_submodule(chosen)
+        net = net.for_kind(chosen)  # type: ignore[operator]
     dim, stride = torch.export.Dim, card.stride
     sizes = {0: dim("count", min=1, max=256)} | {
         axis: stride * dim(name, min=2, max=LARGEST // stride)

@@ -201,6 +201,10 @@ def begin(wishes: Wishes, listener: Listener) -> Plan:
     for left in (PLAN, tune.STATE, tune.BEST, CHECKPOINT, LOG):
         (folder / left).unlink(missing_ok=True)
     collected.save(folder)
+    kind = "camera" if collected.kind == OWN else collected.kind
+    if kind == "white" and "camera" in wishes.start.card.net_args:
+        what = f"these photos have white noise, and the net of {wishes.start.name!r} for it is of"
+        raise UsageError(f"{what} another size than a camera's", hint="use --from fast")
     loss = wishes.loss
     if loss == "auto":
         loss = corruption.choose(dataset.load(folder, "train"))
@@ -208,7 +212,7 @@ def begin(wishes: Wishes, listener: Listener) -> Plan:
     plan = Plan(
         start=str(wishes.start.folder),
         name=wishes.name or result.name_for(collected.shots, wishes.folder),
-        kind="camera" if collected.kind == OWN else collected.kind,
+        kind=kind,
         expert=OWN if collected.kind else "",
         loss=loss,
         seed=wishes.seed,

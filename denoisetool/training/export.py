@@ -17,7 +17,7 @@ from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
 from denoisetool.nets.dncnn import DnCNN
-from denoisetool.nets.experts import Experts, members
+from denoisetool.nets.experts import Experts
 from denoisetool.nets.parts import kmac_per_pixel
 from denoisetool.nets.srresnet import SRResNet
 from denoisetool.training import args
@@ -69,10 +69,10 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     stride: int = net.stride  # type: ignore[assignment]
     scale: int = getattr(net, "scale", 1)
     white = recipe.corruption == "gaussian"
-    trained = members(net) if isinstance(net, Experts) else {"": net}
+    nets_of = {k: net.for_kind(k) for k in net.kinds} if isinstance(net, Experts) else {"": net}
     others = {
-        kind: -(-effective_radius(member, stride) // stride) * stride
-        for kind, member in trained.items()
+        kind: -(-effective_radius(each, stride) // stride) * stride
+        for kind, each in nets_of.items()
     }
     first = others.pop(next(iter(others)))
     card: dict[str, Any] = {
@@ -89,7 +89,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         **({"scale": scale} if scale > 1 else {}),
         "sigma_range": [recipe.sigma, recipe.sigma] if white else [0.0, 55.0],
         "color_space": "sRGB",
-        "kmac_per_pixel": round(kmac_per_pixel(net), 2),
+        "kmac_per_pixel": round(max(kmac_per_pixel(each) for each in nets_of.values()), 2),
         "parameters": sum(p.numel() for p in net.parameters()),
         "bytes_per_pixel": round(peak_bytes(recipe.net, net_args)),
         "weights_sha256": hashlib.sha256(data).hexdigest(),

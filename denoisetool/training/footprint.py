@@ -98,7 +98,8 @@ def _tile(side: int, channels: int) -> Tensor:
 def _forward(net: nn.Module, tile: Tensor) -> None:
     """What the engine does with it."""
     with torch.inference_mode():
-        net(tile).half().permute(0, 2, 3, 1).contiguous()
+        for kind in getattr(net, "kinds", ("",)):
+            net(tile, *filter(None, [kind])).half().permute(0, 2, 3, 1).contiguous()
 
 
 def _measured(name: str, args: dict[str, Any]) -> float | None:

@@ -19,19 +19,14 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoisetool.nets.experts import Experts
-from denoisetool.nets.parts import joined, phases
-from denoisetool.nets.unet import UNet
+from denoisetool.nets.experts import APART, Experts, found_apart
 from denoisetool.training.batches import Batch
 
 QUIET, STRONG = 1.5 / 255, 14 / 255
 """Below the one the clean patch counts more and more, since the nets would smooth what has no
 noise; above the other it counts half, since there the simulation is as good as they are."""
-APART = 4.5 / 255
-"""How much more than half of the level the net for white noise is told at most, by turns."""
 MILD = 6 / 255
 """Up to here the nets alone count."""
 SOFT, SHARP = 0.10, 0.16
@@ -79,23 +74,6 @@ class Teacher:
         soft = ((SHARP - sharpness(batch.target)) / (SHARP - SOFT)).clamp(0, 1)
         share = soft * (noise / QUIET).clamp(max=1) * (0.5 + 0.5 * mild)
         return torch.lerp(batch.target, noisy - found.float() / 2, share)
-
-
-def found_apart(net: UNet, x: Tensor, level: Tensor, by: int) -> Tensor:
-    """The noise that a net finds in every `by`th pixel of each row and column of a picture.
-
-    Args:
-        net: for white noise.
-        x: (N, C, H, W) in [0, 1], sides multiples of `by` times the net's stride.
-        level: (N, 1, H/4, W/4), what it is told, in the unit of `x`.
-        by: how far apart the pixels are that it sees at once.
-
-    Returns:
-        (N, C, H, W), all pixels' noise.
-    """
-    parts = phases(x, by).contiguous(memory_format=torch.channels_last)
-    told = F.avg_pool2d(level, by).repeat_interleave(by**2, 0)
-    return joined(net(parts, told), by)
 
 
 def sharpness(clean: Tensor) -> Tensor:
