@@ -63,8 +63,8 @@ class NoiseEstimator(Protocol):
         """The same for one tile in the most careful arithmetic."""
         ...
 
-    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
-        """Rms noise level of each tile as the net estimates it, in [0, 1]; none if it does not."""
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[Float]:
+        """Noise levels in [0, 1] all over each tile as the net sees them; none if it does not."""
         ...
 
     def tile_side(self) -> int:
@@ -417,7 +417,7 @@ class Denoiser:
             power: (h, w, C) mean squares of the noise that was found, from `color.cells`.
         """
         windows = self._samples(photo, self.engine.card, LEVEL_WINDOWS)
-        told: dict[int, list[float]] = {}
+        told: dict[int, list[Float]] = {}
 
         def estimate(index: int) -> None:
             told[index] = self.engine.levels([windows[index]], kind)

@@ -39,7 +39,7 @@ class ConstantEngine:
     def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         return self.noise([tile], kind)[0]
 
-    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[Float]:
         return []
 
     def tile_side(self) -> int:

@@ -181,7 +181,8 @@ def test_two_look_at_a_soft_photo_with_a_cameras_noise(
     grid = np.rint(grid)
     photo = Photo(np.repeat(grid[..., None], 3, 2).astype(np.uint8), "png", "RGB")
     engine = ExpertEngine(0.03, 0.01, 0.02)
-    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [level / 255] * len(tiles))
+    told = np.full((8, 8), level / 255, np.float32)
+    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [told] * len(tiles))
     report = Denoiser(engine, color_lock=False).denoise(photo)
     assert report.kind == "camera"
     taken = (grid - photo.pixels[..., 0])[50:250, 50:350].mean() / 255

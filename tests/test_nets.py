@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from denoisetool import nets
-from denoisetool.nets.experts import APART, Experts, found_apart, members
+from denoisetool.nets.experts import (
+    APART,
+    FIRMLY,
+    MILD,
+    STRONG,
+    Experts,
+    around,
+    found_apart,
+    members,
+)
 from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
 from denoisetool.nets.unet import UNet
 
@@ -83,6 +92,14 @@ def test_a_told_level_is_obeyed(net: UNet) -> None:
     assert (net(x, level + 0.1) - net(x)).abs().max() > 1e-4
 
 
+def test_the_level_told_is_the_mean_of_the_neighbourhood() -> None:
+    level = torch.rand(2, 1, 40, 50)
+    told = around(level)
+    torch.testing.assert_close(told[:, :, 20, 30], level[:, :, 12:29, 22:39].mean((2, 3)))
+    torch.testing.assert_close(told[:, :, 0, 49], level[:, :, :9, 41:].mean((2, 3)))
+    torch.testing.assert_close(around(torch.full((1, 1, 3, 5), 0.2)), torch.full((1, 1, 3, 5), 0.2))
+
+
 def test_a_lift_tells_more_than_was_estimated_where_noise_is_mild(net: UNet) -> None:
     if net.levels is None:
         return
@@ -137,7 +154,7 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
     torch.manual_seed(0)
     both = nets.build(
         "experts",
-        SMALL | {"level_width": 4, "soft": True, "own": True, "camera": {"widths": [4, 8, 8]}},
+        SMALL | {"level_width": 4, "soft": 2, "own": True, "camera": {"widths": [4, 8, 8]}},
     )
     assert isinstance(both, Experts)
     assert both.kinds == ("camera", "white", "soft", "own")
@@ -150,11 +167,17 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
     for net in (both.camera, both.white):
         torch.nn.init.normal_(net.tail.weight, 0, 0.05)
     x = torch.rand(2, 3, 64, 96)
+    assert both.camera.levels is not None
     with torch.inference_mode():
+        both.camera.levels.last.weight *= 5 / 255 / both.camera.level(x).mean()
         level = both.camera.level(x)
-        told = torch.minimum(2 * level, level / 2 + APART)
+        near = around(level)
+        mild = ((STRONG - near) / (STRONG - MILD)).clamp(0, 1)
+        assert 0 < float(mild.mean()) < 1
+        near = torch.lerp(level, near, mild)
+        told = (1 + FIRMLY * mild) * torch.minimum(2 * near, near / 2 + APART)
         second = found_apart(both.white, x, told, 2)
-        torch.testing.assert_close(both(x, "soft"), (both.camera(x) + second) / 2)
+        torch.testing.assert_close(both(x, "soft"), (both.camera(x, near) + second) / 2)
         assert not torch.equal(second, both.camera(x))
         torch.testing.assert_close(both.for_kind("soft").level(x), level)
     wide = torch.rand(1, 3, 32, 1024)

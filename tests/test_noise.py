@@ -112,7 +112,8 @@ def test_a_photo_has_the_noise_that_is_told_but_not_much_more_than_is_found(
     told: list[float], level: float
 ) -> None:
     power = np.full((10, 10, 3), 4.0, np.float32)
-    assert noise.level(told, power) == pytest.approx(level)
+    maps = [np.full((4, 4), value, np.float32) for value in told]
+    assert noise.level(maps, power) == pytest.approx(level)
 
 
 @pytest.mark.parametrize("smooth", [1, 3, 7])
@@ -131,7 +132,9 @@ def test_a_photo_is_soft_if_neighbours_hardly_differ_and_there_is_noise() -> Non
     rows, columns = np.mgrid[:64, :64]
     soft = np.repeat(0.5 + 0.3 * np.sin((rows + columns) / 8)[..., None], 3, 2).astype(np.float32)
     sharp = np.random.default_rng(0).random((64, 64, 3), np.float32)
-    assert noise.is_soft([soft], [3 / 255])
-    assert not noise.is_soft([soft], [1 / 255])
-    assert not noise.is_soft([sharp], [3 / 255])
-    assert not noise.is_soft([soft, sharp], [3 / 255, 3 / 255])
+    noisy, quiet = (np.full((16, 16), n / 255, np.float32) for n in (3, 1))
+    assert noise.is_soft([soft], [noisy])
+    assert not noise.is_soft([soft], [quiet])
+    assert not noise.is_soft([soft, soft], [noisy, quiet])
+    assert not noise.is_soft([sharp], [noisy])
+    assert not noise.is_soft([soft, sharp], [noisy, noisy])

@@ -142,15 +142,15 @@ class Engine:
         """`noise` of one tile in float32, for when the fast arithmetic gave nonsense."""
         return self._run([tile], self._exact, kind)[0]
 
-    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
-        """Rms noise level of tiles, as the net's own estimator sees it.
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[Float]:
+        """Noise levels all over tiles, as the net's own estimator sees them.
 
         Args:
             tiles: as for `noise`; few and small ones, their memory is not looked after.
             kind: the same.
 
         Returns:
-            In [0, 1], one for each tile; nothing if the net has no estimator.
+            Float32 (h/4, w/4) in [0, 1], one for each tile; nothing if the net has no estimator.
         """
         net: Any = self._net
         if kind:
@@ -161,7 +161,7 @@ class Engine:
         with self._turn, self._torch.inference_mode():
             for tile in tiles:
                 x = self._torch.from_numpy(tile[None]).permute(0, 3, 1, 2).to(self._device)
-                told.append(float(net.level(x).float().square().mean().sqrt()))
+                told.append(net.level(x)[0, 0].float().cpu().numpy())
         return told
 
     def _run(self, tiles: list[Float], net: torch.nn.Module, kind: str | None) -> list[Half]:

@@ -7,7 +7,7 @@ photo no time. Which of them a photo needs is seen from what both find in a few 
 `noise.kind_of`.
 
 Photos in a camera's own size are soft, and on those both nets can look: what they find there is
-wrong in different ways, and the mean is better than either, see `TwoLooks`.
+wrong in different ways, and the mean is better than either, see `SoftLook`.
 
 A model fine-tuned for a camera has a third net. It goes to that camera's photos alone: all others
 are denoised as by the model it came from, so that nothing is forgotten.
@@ -31,6 +31,13 @@ APART = 4.5 / 255
 """How much more than half of the noise level a net for white noise is told at most, when it looks
 at pixels that are apart. Cameras' noise is told too low to it otherwise: what is left of its
 correlation looks like texture."""
+AROUND = 8
+"""How far a denoiser of soft photos looks for the noise level of a place, in cells of the
+estimator's map."""
+MILD, STRONG = 3 / 255, 5 / 255
+"""Noise level up to which only the neighbourhood counts, and from which only the place itself."""
+FIRMLY = 0.3
+"""How much more than its level the net for white noise is told where noise is mild."""
 
 
 class Experts(nn.Module):
@@ -39,7 +46,7 @@ class Experts(nn.Module):
     Args:
         level_lift: of the nets for cameras' noise; white noise is not read too low.
         own: whether there is a third one, for one camera's own noise.
-        soft: whether two look where a camera's noise is in a soft photo.
+        soft: how many look at a camera's noise in a soft photo, see `SoftLook`; 0 for nobody else.
         camera: arguments of `UNet` that are others for cameras' noise, the third one's too.
         shape: all other arguments of `UNet`, the same for all.
 
@@ -51,7 +58,7 @@ class Experts(nn.Module):
     """
 
     def __init__(
-        self, level_lift: float = 0.0, own: bool = False, soft: bool = False,
+        self, level_lift: float = 0.0, own: bool = False, soft: int = 0,
         camera: Mapping[str, Any] | None = None, **shape: Any,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -64,13 +71,13 @@ class Experts(nn.Module):
     @property
     def kinds(self) -> tuple[str, ...]:
         """See above."""
-        more = ((SOFT, self.soft), (OWN, self.own is not None))
+        more = ((SOFT, self.soft > 0), (OWN, self.own is not None))
         return ("camera", "white", *(name for name, there in more if there))
 
     @property
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
-        strides = (self.camera.stride, self.white.stride * (2 if self.soft else 1))
+        strides = (self.camera.stride, self.white.stride * max(1, self.soft))
         return max(strides)  # powers of two
 
     @property
@@ -78,10 +85,10 @@ class Experts(nn.Module):
         """Pixels on each side that can influence an output pixel."""
         return max(self.for_kind(kind).receptive_radius for kind in self.kinds)
 
-    def for_kind(self, kind: str) -> UNet | TwoLooks:
+    def for_kind(self, kind: str) -> UNet | SoftLook:
         """The net for a kind of noise."""
         if kind == SOFT:
-            return TwoLooks(self.camera, self.white)
+            return SoftLook(self.camera, self.white if self.soft == 2 else None)
         net = members(self)[kind]
         assert isinstance(net, UNet)
         return net
@@ -92,26 +99,31 @@ class Experts(nn.Module):
         return found
 
 
-class TwoLooks(nn.Module):
-    """The mean of what a net for cameras' noise finds, and one for white noise in distant pixels.
+class SoftLook(nn.Module):
+    """Nets for cameras' noise in soft photos, in which noise is easily told from the picture.
 
-    On every second pixel a camera's noise is nearly white. `nam` and `polyu` as the command writes
-    them, with `fast` and a white net of four times its cost: 42.07 and 38.10 dB with the first
-    alone, 42.39 and 38.27 with both. In sharp photos, such as ones made smaller, distant pixels
-    have too little in common: of clean ones (Kodak's) 44.8 dB are left, against 50.4.
+    There a net can be told more firmly how much there is. What its estimator says of a place is
+    mostly chance where noise is mild, and noise is much the same in the neighbourhood. Where it is
+    strong the estimate is better, or it is fur that looks like noise.
+
+    A second look can be had by the net for white noise: on every second pixel a camera's noise is
+    nearly white. What is found counts half. In sharp photos, such as ones made smaller, distant
+    pixels have too little in common: clean ones (Kodak's) are left with 44.8 dB instead of 50.4.
 
     Args:
         camera: for cameras' noise, with an estimator of its level.
-        white: for white noise.
+        white: for white noise; None for one look.
 
     Attributes:
         levels: the first net's estimator.
     """
 
-    def __init__(self, camera: UNet, white: UNet) -> None:
+    def __init__(self, camera: UNet, white: UNet | None) -> None:
         super().__init__()
         self.camera, self.white, self.levels = camera, white, camera.levels
-        self.receptive_radius = max(camera.receptive_radius, 2 * white.receptive_radius)
+        self.receptive_radius = camera.receptive_radius + 4 * AROUND
+        if white is not None:
+            self.receptive_radius = max(self.receptive_radius, 2 * white.receptive_radius)
 
     def level(self, x: Tensor) -> Tensor:
         """See `UNet.level`."""
@@ -119,10 +131,23 @@ class TwoLooks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the noise in `x`, (N, C, H, W) in [0, 1]."""
-        level = self.level(x)
-        told = torch.minimum(2 * level, level / 2 + APART)
-        found: Tensor = self.camera(x) + found_apart(self.white, x, told, 2)
-        return found / 2
+        here = self.level(x)
+        near = around(here)
+        mild = ((STRONG - near) / (STRONG - MILD)).clamp(0, 1)
+        level = torch.lerp(here, near, mild)
+        found: Tensor = self.camera(x, level)
+        if self.white is not None:
+            told = (1 + FIRMLY * mild) * torch.minimum(2 * level, level / 2 + APART)
+            found = (found + found_apart(self.white, x, told, 2)) / 2
+        return found
+
+
+def around(level: Tensor) -> Tensor:
+    """The mean of a map of levels (N, 1, H, W) over what is at most `AROUND` cells away."""
+    side = 2 * AROUND + 1
+    for kernel, pad in (((side, 1), (AROUND, 0)), ((1, side), (0, AROUND))):
+        level = F.avg_pool2d(level, kernel, 1, pad, count_include_pad=False)
+    return level
 
 
 def found_apart(net: UNet, x: Tensor, level: Tensor, by: int) -> Tensor:

@@ -118,7 +118,7 @@ class SharedEngine:
         """See `Engine.exact_noise`."""
         return self._engine.exact_noise(tile, kind)
 
-    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[Float]:
         """See `Engine.levels`."""
         return self._engine.levels(tiles, kind)
 

@@ -44,7 +44,7 @@ class IdentityEngine:
     def exact_noise(self, tile: Float, kind: str | None = None) -> Half:
         return self.noise([tile], kind)[0]
 
-    def levels(self, tiles: list[Float], kind: str | None = None) -> list[float]:
+    def levels(self, tiles: list[Float], kind: str | None = None) -> list[Float]:
         return []
 
     def tile_side(self) -> int:
