@@ -235,7 +235,7 @@ def test_the_shipped_model_tiled_agrees_with_the_whole_picture_within_one_level(
 def test_the_bundled_model_tells_white_noise_from_a_cameras() -> None:
     entry = Registry().find("fast")
     denoiser = Denoiser(Engine(entry.card, entry.folder, "cpu", "fp32"))
-    assert denoiser.engine.kinds == ("camera", "white")
+    assert denoiser.engine.kinds == ("camera", "white", "soft")
     clean, noisy = render("still_life")
     rng = np.random.default_rng(0)
     for sigma in (8, 25, 50):

@@ -33,7 +33,7 @@ MODELS = Path(__file__).parents[1] / "models"
 RECIPES = sorted([*MODELS.glob(f"*/{RECIPE_FILE}"), *MODELS.glob("recipes/*.toml")])
 TINY: dict[str, dict[str, Any]] = {
     "unet": {"widths": [8, 16], "blocks": [1, 1], "down_blocks": [0]},
-    "experts": {"widths": [8, 16], "blocks": [1, 1], "down_blocks": [0]},
+    "experts": {"widths": [8, 16], "blocks": [1, 1], "down_blocks": [0], "camera": {}},
     "srresnet": {"width": 16, "blocks": 2, "kernel": 3},
     "dncnn": {"width": 8, "depth": 4},
     "ipt": {"width": 8, "patch": 24, "token": 3, "encoders": 1, "decoders": 1, "heads": 4,
