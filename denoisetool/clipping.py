@@ -25,6 +25,9 @@ STEPS = 4096
 """Entries of the tables over the whole scale: a sixteenth of a level of 255 each."""
 LEAST_SHARE = 0.002
 """Share of samples at the ends of the scale below which a photo is taken for not clipped."""
+NEGLIGIBLE = 0.01
+"""Share of a cell's samples at the ends of the scale up to which nothing is undone: less than a
+hundredth of the noise's standard deviation would be."""
 CHANCE = 1 / CELL**2
 """Share of a cell's samples that is too little to tell."""
 
@@ -45,37 +48,61 @@ def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = 
     """
     if pixels.dtype.kind != "u" or level <= 0:
         return False
-    added, expected = tables(level)
     height, width, channels = pixels.shape
     starts = range(0, height, CELL)
     lefts = np.arange(0, width, CELL)
-    observed = np.empty((len(starts), len(lefts), channels), np.float32)
-    foreseen = np.empty_like(observed)
     areas = (np.minimum(lefts + CELL, width) - lefts)[:, None].astype(np.float32)
+    observed = np.empty((len(starts), len(lefts), channels), np.float32)
 
     def count(top: int) -> None:
         band = pixels[top : top + CELL]
-        ends = (band == 0) | (band == peak)
+        ends = ((band == 0) | (band == peak)).sum(0, dtype=np.uint8)
         area = areas * len(band)
-        observed[top // CELL] = np.add.reduceat(ends.sum(0, dtype=np.float32), lefts) / area
-
-    def foresee(top: int) -> None:
-        found = expected[_entries(pixels, noise, top, peak)].sum(0)
-        area = areas * min(CELL, height - top)
-        foreseen[top // CELL] = np.add.reduceat(found, lefts) / area
-
-    def add(top: int) -> None:
-        part = added[_entries(pixels, noise, top, peak)]
-        part *= trust.band(top, top + len(part))
-        noise[top : top + CELL] += part.astype(np.float16)
+        observed[top // CELL] = np.add.reduceat(ends, lefts, dtype=np.float32) / area
 
     lanes.each(count, starts)
     if observed.mean() < LEAST_SHARE:
         return False
-    lanes.each(foresee, starts)
+    added, expected = tables(level)
+    foreseen = np.ones_like(observed)
+    spans = _spans(observed.max(2) > NEGLIGIBLE)
+
+    def foresee(index: int) -> None:
+        row, first, last = spans[index]
+        part = _part(row, first, last)
+        found = expected[_entries(pixels[part], noise[part], peak)].sum(0)
+        area = areas[first:last] * min(CELL, height - row * CELL)
+        foreseen[row, first:last] = np.add.reduceat(found, lefts[: last - first]) / area
+
+    def add(index: int) -> None:
+        row, first, last = spans[index]
+        part = _part(row, first, last)
+        more = added[_entries(pixels[part], noise[part], peak)]
+        trusted = trust.part(row * CELL, first * CELL, more.shape[1])
+        noise[part] += (more * trusted.band(0, len(more))).astype(np.float16)
+
+    lanes.each(foresee, range(len(spans)))
     trust = CoarseField(np.minimum(1, (observed + CHANCE) / (foreseen + CHANCE)), width)
-    lanes.each(add, starts)
+    lanes.each(add, range(len(spans)))
     return True
+
+
+def _spans(some: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """(row, first column, column after the last) of the cells with something in or beside them."""
+    near = np.pad(some, 1)
+    near = near[:-2] | near[1:-1] | near[2:]
+    near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
+    edges = np.diff(np.pad(near, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    begins, ends = np.argwhere(edges == 1), np.argwhere(edges == -1)
+    return [
+        (int(row), int(first), int(last))
+        for (row, first), last in zip(begins, ends[:, 1], strict=True)
+    ]
+
+
+def _part(row: int, first: int, last: int) -> tuple[slice, slice]:
+    """The pixels of some cells of a row."""
+    return slice(row * CELL, (row + 1) * CELL), slice(first * CELL, last * CELL)
 
 
 def tables(level: float) -> tuple[Float, Float]:
@@ -104,7 +131,9 @@ def _normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in values])
 
 
-def _entries(pixels: Pixels, noise: Half, top: int, peak: float) -> npt.NDArray[np.intp]:
-    """Which entry of the tables the denoised samples of a row of cells have."""
-    clean = pixels[top : top + CELL] / np.float32(peak) - widened(noise[top : top + CELL])
-    return np.asarray(np.clip(clean, 0, 1) * STEPS + 0.5, np.intp)
+def _entries(pixels: Pixels, noise: Half, peak: float) -> npt.NDArray[np.intp]:
+    """Which entry of the tables the denoised samples have."""
+    clean = pixels / np.float32(peak)
+    clean -= widened(noise)
+    np.clip(clean, 0, 1, out=clean)
+    return np.asarray(clean * STEPS + np.float32(0.5), np.intp)

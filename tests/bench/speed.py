@@ -34,10 +34,11 @@ import tomlkit
 import torch
 from PIL import Image
 
-from denoisetool import tiling
+from denoisetool import formats, tiling
+from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine
 from denoisetool.modelcard import CARD_FILE
-from denoisetool.nets.parts import convolutions
+from denoisetool.nets.parts import convolutions, kmac_per_pixel
 from denoisetool.registry import Registry
 from tests.bench.rivals import RIVALS
 from tests.photos import render
@@ -79,15 +80,19 @@ def best_of(work: Callable[[], object], times: int = 3) -> float:
     return best
 
 
-def peak(model: str) -> dict[str, float]:
-    """MP/s of nothing but the net's convolutions, back to back, on the command's own tiles."""
+def peak(model: str, example: Path) -> dict[str, Any]:
+    """MP/s of nothing but the net's convolutions, back to back, on the command's own tiles; of the
+    net that takes photos such as the example."""
     entry = Registry().find(model)
     engine = Engine(entry.card, entry.folder, "cpu")
+    kind = Denoiser(engine).kind(formats.read(example))
     dtype = torch.float32 if engine.choice.precision == "fp32" else torch.bfloat16
     width, height = SIZES[12]
     layout = (engine.tile_side(), entry.card.overlap, entry.card.stride)
     shape = next(iter(tiling.plan(height, width, *layout))).shape
-    net = engine._net
+    net: Any = engine._net
+    if kind is not None:
+        net = net.for_kind(kind)
     inputs: list[tuple[torch.nn.Module, torch.Tensor]] = []
 
     def keep(module: torch.nn.Module, given: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
@@ -104,7 +109,8 @@ def peak(model: str) -> dict[str, float]:
     return {
         "tile": shape[0],
         "mp_per_s": megapixels / seconds,
-        "gmac_per_s": entry.card.kmac_per_pixel * megapixels / seconds,
+        "kind": kind,
+        "gmac_per_s": kmac_per_pixel(net) * megapixels / seconds,
     }
 
 
@@ -120,7 +126,8 @@ def run(arguments: list[str], home: Path) -> tuple[float, subprocess.CompletedPr
 def command(work: Path, model: str) -> dict[str, Any]:
     """The whole command on eight photos, and the peak before or after, whichever was higher: a busy
     moment when it is measured must not flatter the command."""
-    photos, limit = work / "twelve", peak(model)
+    photos = work / "twelve"
+    limit = peak(model, photos / "000.jpg")
     run([str(photos / "000.jpg"), "-o", f"{work}/warm-{model}/", "--model", model], work / "home")
     environment = os.environ | {"DENOISETOOL_HOME": str(work / "home")}
     started = time.perf_counter()
@@ -133,7 +140,7 @@ def command(work: Path, model: str) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     assert process.returncode == 0
     assert begun["event"] == "start"
-    limit = max(limit, peak(model), key=lambda found: found["mp_per_s"])
+    limit = max(limit, peak(model, photos / "000.jpg"), key=lambda found: found["mp_per_s"])
     loaded = 8 * 12 / (seconds - (ready - started))
     return {
         "peak": limit,
