@@ -115,15 +115,14 @@ def tables(level: float) -> tuple[Float, Float]:
         Two of (STEPS + 1,) float32 over means from 0 to 1: how far the mean lies above what it was
         before, and the share of samples at the ends of the scale.
     """
-    before = np.linspace(0, 1, STEPS + 1)
-    black, white = (-before) / level, (1 - before) / level
+    scale = np.linspace(0, 1, STEPS + 1)
+    black, white = (-scale) / level, (1 - scale) / level
     under, over = _normal(black), _normal(-white)
     density = np.exp(-np.square(np.stack([black, white])) / 2) / math.sqrt(2 * math.pi)
-    after = before * (1 - under - over) + level * (density[0] - density[1]) + over
-    mean = np.linspace(0, 1, STEPS + 1)
-    was = np.interp(mean, after, before)
-    share = np.interp(mean, after, under + over)
-    return (mean - was).astype(np.float32), share.astype(np.float32)
+    after = scale * (1 - under - over) + level * (density[0] - density[1]) + over
+    was = np.interp(scale, after, scale)
+    share = np.interp(scale, after, under + over)
+    return (scale - was).astype(np.float32), share.astype(np.float32)
 
 
 def _normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -64,7 +64,10 @@ class NoiseEstimator(Protocol):
         ...
 
     def levels(self, tiles: list[Float], kind: str | None = None) -> list[Float]:
-        """Noise levels in [0, 1] all over each tile as the net sees them; none if it does not."""
+        """Noise levels in [0, 1] all over each tile as the net sees them; none if it does not.
+
+        Raises OutOfMemoryError.
+        """
         ...
 
     def tile_side(self) -> int:
@@ -389,24 +392,21 @@ class Denoiser:
 
         engine.lanes.each(measure, range(len(windows)))
         kind = noise.kind_of({kind: float(values.mean()) for kind, values in power.items()})
-        return (
-            SOFT
-            if SOFT in engine.kinds and kind == "camera" and self._soft(photo, engine)
-            else kind
-        )
+        if SOFT in engine.kinds and kind == "camera" and self._soft(photo, engine):
+            return SOFT
+        return kind
 
     def _soft(self, photo: Photo, engine: NoiseEstimator) -> bool:
         """Whether a photo with a camera's noise is soft, by windows all over it."""
         windows = self._samples(photo, engine.card, LEVEL_WINDOWS)
-        clean, told = {}, {}
+        clean = list(windows)
 
         def look(index: int) -> None:
-            window = windows[index]
-            told[index] = engine.levels([window], "camera")
-            clean[index] = window - engine.noise([window], "camera")[0].astype(np.float32)
+            found = engine.noise([windows[index]], "camera")[0]
+            clean[index] = windows[index] - found.astype(np.float32)
 
         engine.lanes.each(look, range(len(windows)))
-        return noise.is_soft(list(clean.values()), [x for each in told.values() for x in each])
+        return noise.is_soft(clean, _levels(engine, windows, "camera"))
 
     def level(self, photo: Photo, kind: str | None, power: Float) -> float:
         """Rms of a photo's noise as a share of white, see `noise.level`.
@@ -417,13 +417,11 @@ class Denoiser:
             power: (h, w, C) mean squares of the noise that was found, from `color.cells`.
         """
         windows = self._samples(photo, self.engine.card, LEVEL_WINDOWS)
-        told: dict[int, list[Float]] = {}
-
-        def estimate(index: int) -> None:
-            told[index] = self.engine.levels([windows[index]], kind)
-
-        self.engine.lanes.each(estimate, range(len(windows)))
-        return noise.level([value for values in told.values() for value in values], power)
+        try:
+            told = _levels(self.engine, windows, kind)
+        except (OutOfMemoryError, MemoryError):  # the photo itself was done elsewhere
+            told = []
+        return noise.level(told, power)
 
     def _samples(self, photo: Photo, card: ModelCard, count: int) -> list[Float]:
         """At most so many different windows from all over a photo."""
@@ -458,6 +456,17 @@ class Denoiser:
         if photo.channels == 1:
             return np.asarray(found.mean(2, keepdims=True, dtype=np.float32), np.float16)
         return np.repeat(found, 3, axis=2)
+
+
+def _levels(engine: NoiseEstimator, windows: list[Float], kind: str | None) -> list[Float]:
+    """The levels that an engine sees in windows, in their order; none if it does not."""
+    told: list[list[Float]] = [[] for _ in windows]
+
+    def estimate(index: int) -> None:
+        told[index] = engine.levels([windows[index]], kind)
+
+    engine.lanes.each(estimate, range(len(windows)))
+    return [level for levels in told for level in levels]
 
 
 def plausible(found: Half) -> bool:

@@ -1,8 +1,14 @@
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import numpy as np
 import pytest
 
-from denoisetool.denoiser import Denoiser, plausible
+from denoisetool import noise
+from denoisetool.denoiser import Denoiser, Float, plausible
+from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
+from denoisetool.lanes import CALLER, Lanes
 from denoisetool.photo import Photo
 from tests.fakes import (
     BlurEngine,
@@ -11,6 +17,8 @@ from tests.fakes import (
     NaNEngine,
     OutOfMemoryEngine,
 )
+
+T = TypeVar("T")
 
 
 def _photo(dtype: str = "uint8", channels: int = 3, shape: tuple[int, int] = (300, 410)) -> Photo:
@@ -100,6 +108,39 @@ def test_no_memory_on_the_device_at_all_goes_to_the_fallback() -> None:
     report = denoiser.denoise(_photo())
     assert any("CPU" in note for note in report.notes)
     assert report.changed
+
+
+def test_no_memory_to_see_the_level_on_costs_no_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tiles: object, kind: object) -> list[object]:
+        raise OutOfMemoryError
+
+    engine = BlurEngine()
+    monkeypatch.setattr(engine, "levels", full)
+    report = Denoiser(engine).denoise(_photo())
+    assert report.changed
+    assert report.noise == pytest.approx(0.03 * 255, rel=0.1)
+
+
+def test_levels_are_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Backwards(Lanes):
+        def each(self, work: Callable[[T], None], items: Sequence[T]) -> None:
+            for item in reversed(items):
+                work(item)
+
+    engine, photo = BlurEngine(), _photo("float32")
+    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [tile[::4, ::4, 0] for tile in tiles])
+    seen: list[list[Float]] = []
+
+    def remember(told: list[Float], power: Float) -> float:
+        seen.append(told)
+        return 0.0
+
+    monkeypatch.setattr(noise, "level", remember)
+    for lanes in (CALLER, Backwards()):
+        engine.lanes = lanes
+        Denoiser(engine).level(photo, None, np.ones((1, 1, 3), np.float32))
+    for one, other in zip(*seen, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_no_memory_anywhere_is_told() -> None:

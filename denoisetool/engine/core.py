@@ -146,11 +146,14 @@ class Engine:
         """Noise levels all over tiles, as the net's own estimator sees them.
 
         Args:
-            tiles: as for `noise`; few and small ones, their memory is not looked after.
+            tiles: as for `noise`.
             kind: the same.
 
         Returns:
             Float32 (h/4, w/4) in [0, 1], one for each tile; nothing if the net has no estimator.
+
+        Raises:
+            OutOfMemoryError: a tile is too much.
         """
         net: Any = self._net
         if kind:
@@ -158,10 +161,16 @@ class Engine:
         if getattr(net, "levels", None) is None:
             return []
         told = []
-        with self._turn, self._torch.inference_mode():
-            for tile in tiles:
-                x = self._torch.from_numpy(tile[None]).permute(0, 3, 1, 2).to(self._device)
-                told.append(net.level(x)[0, 0].float().cpu().numpy())
+        try:
+            with self._turn, self._torch.inference_mode():
+                for tile in tiles:
+                    x = self._torch.from_numpy(tile[None]).permute(0, 3, 1, 2).to(self._device)
+                    told.append(net.level(x)[0, 0].float().cpu().numpy())
+        except (MemoryError, RuntimeError) as error:
+            if not self._is_out_of_memory(error):
+                raise
+            self._release()
+            raise OutOfMemoryError from error
         return told
 
     def _run(self, tiles: list[Float], net: torch.nn.Module, kind: str | None) -> list[Half]:

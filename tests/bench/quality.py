@@ -209,9 +209,8 @@ def main() -> None:
         if options.card:
             path = entry.folder / CARD_FILE
             card = tomlkit.parse(path.read_text(encoding="utf-8"))
-            known = card.setdefault(
-                "scores", tomlkit.table()
-            )  # other sets' are of the same weights
+            # Scores of other sets are of the same weights, or they would not be there.
+            known = card.setdefault("scores", tomlkit.table())
             known.update({key: _kept(row) for key, row in scores.items()})
             path.write_text(tomlkit.dumps(card), encoding="utf-8")
     for name in filter(None, options.rivals.split(",")):
