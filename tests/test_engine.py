@@ -74,7 +74,7 @@ def test_a_net_without_an_estimator_tells_no_levels(tmp_path: Path) -> None:
 def test_bf16_is_checked_against_fp32_and_the_result_kept(
     model: tuple[ModelCard, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(engine_module, "native_bf16", lambda kind: True)
     cache = tmp_path / "cache"
     engine = Engine(*model, "cpu", "auto", cache)
     assert engine.choice.precision == "bf16"
@@ -92,7 +92,7 @@ def test_bf16_is_checked_against_fp32_and_the_result_kept(
 def test_a_precision_that_disagrees_is_not_used(
     model: tuple[ModelCard, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(engine_module, "native_bf16", lambda kind: True)
     monkeypatch.setattr(Engine, "_probe", lambda *_: float("inf"))
     assert Engine(*model, "cpu", "auto").choice.precision == "fp32"
     with pytest.raises(DeviceError, match="bf16"):
@@ -102,7 +102,7 @@ def test_a_precision_that_disagrees_is_not_used(
 def test_a_cpu_without_bf16_uses_fp32(
     model: tuple[ModelCard, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(engine_module, "native_bf16", lambda kind: False)
     assert Engine(*model, "cpu").choice.precision == "fp32"
 
 

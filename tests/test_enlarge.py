@@ -206,7 +206,7 @@ def test_an_engine_with_a_net_that_enlarges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = tiny.upscaler(tmp_path, 4)
-    monkeypatch.setattr(engine_module, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(engine_module, "native_bf16", lambda kind: True)
     engine = Engine(card, tmp_path, "cpu", "auto", tmp_path / "cache")
     assert "levels" in engine.choice.reason  # the probe ran
     tile = np.random.default_rng(0).random((21, 34, 3)).astype(np.float32)

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from denoisetool import nets
+from denoisetool.training import optim
 from denoisetool.training.optim import MatrixOptimizer
 
 
@@ -31,6 +32,28 @@ def test_a_step_moves_all_directions_of_a_matrix_alike() -> None:
     assert strengths.min() > 0.3 * strengths.max()
     usual = float(moved.square().mean().sqrt())  # AdamW's steps are about a fifth of the rate
     assert 0.1 * 0.01 < usual < 0.4 * 0.01
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_its_steps_are_torchs_own(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.optim.Muon` computes in bfloat16; float32 gives the same but for its rounding."""
+    monkeypatch.setattr(optim, "native_bf16", lambda kind: native)
+    torch.manual_seed(0)
+    for shape in ((16, 72), (72, 16)):
+        mine = nn.Parameter(torch.randn(shape))
+        theirs = nn.Parameter(mine.detach().clone())
+        own = optim.Muon([mine], 1e-2)
+        other = torch.optim.Muon(
+            [theirs], lr=0.01, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw"
+        )
+        own.param_groups[0]["lr"] = 0.01
+        for _ in range(3):
+            mine.grad = torch.randn(shape)
+            theirs.grad = mine.grad.clone()
+            own.step()
+            other.step()
+        tolerance = 0.0 if native else 2e-3
+        torch.testing.assert_close(mine, theirs, atol=tolerance, rtol=0)
 
 
 def test_every_parameter_moves_and_gradients_are_cleared() -> None:

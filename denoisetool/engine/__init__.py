@@ -9,7 +9,14 @@ torch itself is imported when an engine is made, not when this package is.
 """
 
 from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError, check_model, load_net
-from denoisetool.engine.devices import devices, expects_gpu, free_memory, pick_device, prepare
+from denoisetool.engine.devices import (
+    devices,
+    expects_gpu,
+    free_memory,
+    native_bf16,
+    pick_device,
+    prepare,
+)
 
 __all__ = [
     "Choice",
@@ -21,6 +28,7 @@ __all__ = [
     "expects_gpu",
     "free_memory",
     "load_net",
+    "native_bf16",
     "pick_device",
     "prepare",
 ]

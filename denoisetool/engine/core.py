@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from denoisetool import nets
 from denoisetool.engine.devices import (
-    cpu_has_bf16,
     cpu_line,
     free_memory,
     load,
+    native_bf16,
     pick_device,
     prepare,
 )
@@ -257,12 +257,10 @@ class Engine:
 
     def _fastest(self) -> str:
         """The shortest precision that this device computes natively."""
-        torch, kind = self._torch, self._device.type
-        if kind == "cuda":
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        if kind == "cpu":
-            return "bf16" if cpu_has_bf16() else "fp32"
-        return "bf16" if kind == "xpu" else "fp32"
+        kind = self._device.type
+        if native_bf16(kind):
+            return "bf16"
+        return "fp16" if kind == "cuda" else "fp32"
 
     def _probe(self, precision: str) -> float:
         """Rms difference from float32 on a small noisy picture; infinite if it cannot run."""

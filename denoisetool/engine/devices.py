@@ -104,6 +104,15 @@ def cpu_has_bf16() -> bool:
     return False
 
 
+def native_bf16(kind: str) -> bool:
+    """Whether a kind of device, such as `cpu` or `cuda`, multiplies bfloat16 in hardware."""
+    import torch
+
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return cpu_has_bf16() if kind == "cpu" else kind == "xpu"
+
+
 def free_memory() -> float:
     """Bytes of memory that can be had without swapping; a cautious guess where nobody tells.
 

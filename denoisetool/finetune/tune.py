@@ -23,6 +23,7 @@ from denoisetool.training.batches import Batch
 from denoisetool.training.data import Image, Patches
 from denoisetool.training.degrade import Degradation
 from denoisetool.training.loop import Trainer
+from denoisetool.training.precision import mixed
 
 RATE, PULL = 1e-3, 1e-3
 EVALUATIONS = 16
@@ -120,7 +121,7 @@ class Judge:
     def _run(self, net: nn.Module, noisy: Tensor) -> Tensor:
         """The denoised patches, on the CPU; a few at once."""
         parts = []
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
+        with torch.inference_mode(), mixed(self.device):
             for first in range(0, len(noisy), 16):
                 there = noisy[first : first + 16].to(self.device, memory_format=torch.channels_last)
                 parts.append((there - net(there).float()).cpu())

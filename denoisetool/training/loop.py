@@ -29,6 +29,7 @@ from denoisetool.training.contrast import contrastive_loss
 from denoisetool.training.losses import level_loss, mean_psnr, true_level
 from denoisetool.training.objective import Objective
 from denoisetool.training.optim import MatrixOptimizer
+from denoisetool.training.precision import mixed
 from denoisetool.training.teacher import Teacher
 from denoisetool.training.team import Team
 
@@ -169,7 +170,7 @@ class Trainer:
         to obey; the other half goes by the estimate, and the estimator learns from the picture too.
         """
         net, noisy = self.experts[self.step % len(self.experts)], batch.noisy
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed(self.device):
             if isinstance(net, Task) and self.recipe.contrast:
                 found, features = net.forward_features(noisy)
                 return found.float(), self.recipe.contrast * contrastive_loss(features[:, ::4])

@@ -15,6 +15,7 @@ from denoisetool.training.batches import Batch
 from denoisetool.training.critic import Critic
 from denoisetool.training.features import Features, content_loss
 from denoisetool.training.losses import coarse_loss, critic_loss, picture_loss, variation_loss
+from denoisetool.training.precision import mixed
 from denoisetool.training.team import Team
 
 CRITIC_RATE = 0.1
@@ -75,7 +76,7 @@ class Objective:
             total = total + recipe.content * content_loss(self.features, output, target)
         if self.critic is not None:
             self.critic.requires_grad_(False)
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with mixed(self.device):
                 verdict = self.critic(output)
             self.critic.requires_grad_(True)
             total = total + recipe.adversarial * critic_loss(verdict, real=True)
@@ -85,7 +86,7 @@ class Objective:
         """One step of the critic, at the net's rate; nothing without one."""
         if self.critic is None:
             return
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed(self.device):
             false, true = self.critic(output.detach()), self.critic(target)
         loss = critic_loss(true, real=True) + critic_loss(false, real=False)
         self.optimizer.zero_grad(set_to_none=True)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from denoisetool.nets.experts import APART, Experts, found_apart
 from denoisetool.training.batches import Batch
+from denoisetool.training.precision import mixed
 
 QUIET, STRONG = 1.5 / 255, 14 / 255
 """Below the one the clean patch counts more and more, since the nets would smooth what has no
@@ -64,7 +65,7 @@ class Teacher:
         """
         noisy = batch.noisy
         by = 3 if step % 3 == 0 and noisy.shape[-1] % (3 * self.white.stride) == 0 else 2
-        with torch.no_grad(), torch.autocast(noisy.device.type, torch.bfloat16):
+        with torch.no_grad(), mixed(noisy.device):
             level = self.camera.level(noisy).float()
             usual = level.mean((1, 2, 3), keepdim=True)
             told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
