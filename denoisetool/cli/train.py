@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from denoisetool.registry import Entry
     from denoisetool.training.args import Recipe
 
+GROWING = ("unet", "experts")
+"""Nets of which a larger one can start from a smaller one."""
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", show_default=False)],
@@ -108,13 +111,14 @@ def start_weights(plan: Recipe, entry: Entry) -> dict[str, Tensor]:
     """The weights of a model, for a recipe of the same net.
 
     What only one of the two has stays as a new net has it: a model that enlarges can start from one
-    that does not.
+    that does not. U-Nets grow: a wider or deeper one starts with what the smaller one computes.
 
     Raises:
         ModelError: they are damaged, or of another net.
     """
     from denoisetool import nets
     from denoisetool.engine.core import load_net
+    from denoisetool.training.grow import grown
 
     if entry.card.net != plan.net:
         raise ModelError(
@@ -127,7 +131,7 @@ def start_weights(plan: Recipe, entry: Entry) -> dict[str, Tensor]:
     fits = {key: value for key, value in given.items() if _same(fresh.get(key), value)}
     if not fits:
         raise ModelError(f"no weight of model {entry.card.name!r} fits the recipe's net")
-    return fresh | fits
+    return grown(given, fresh) if plan.net in GROWING else fresh | fits
 
 
 def _same(one: Tensor | None, other: Tensor) -> bool:

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from denoisetool import nets
+from denoisetool.training.grow import grown
+
+SMALL = {"widths": [8, 12, 16], "blocks": [1, 1, 1], "down_blocks": [0, 1], "level_width": 8}
+LARGE = {"widths": [12, 16, 24], "blocks": [2, 1, 3], "down_blocks": [1, 2], "level_width": 8}
+
+
+def _trained(args: dict[str, object], name: str = "unet") -> torch.nn.Module:
+    torch.manual_seed(0)
+    net = nets.build(name, args).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return net
+
+
+def test_a_grown_net_computes_what_the_small_one_does() -> None:
+    small, large = _trained(SMALL), nets.build("unet", LARGE).eval()
+    large.load_state_dict(grown(small.state_dict(), large.state_dict()))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(large(x), small(x), atol=1e-5, rtol=1e-4)
+        assert small(x).abs().max() > 1e-2
+
+
+def test_one_step_uses_what_is_new() -> None:
+    small, large = _trained(SMALL), nets.build("unet", LARGE)
+    large.load_state_dict(grown(small.state_dict(), large.state_dict()))
+    large(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    for key, parameter in large.named_parameters():
+        old = small.state_dict().get(key)
+        if parameter.grad is None or (old is not None and old.shape == parameter.shape):
+            continue
+        if key.endswith("second.weight") or key == "tail.weight":
+            assert parameter.grad[:, -1].abs().max() > 0, key
+
+
+@pytest.mark.parametrize("expert", ["camera", "white"])
+def test_experts_grow_too(expert: str) -> None:
+    small = _trained({**SMALL, "soft": 2}, "experts")
+    large = nets.build("experts", {**LARGE, "soft": 2, "camera": {**SMALL}}).eval()
+    large.load_state_dict(grown(small.state_dict(), large.state_dict()))
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(large(x, expert), small(x, expert), atol=1e-5, rtol=1e-4)
+
+
+def test_what_does_not_fit_stays_as_it_is_built() -> None:
+    small, large = _trained(LARGE), nets.build("unet", SMALL)
+    fresh = {key: value.clone() for key, value in large.state_dict().items()}
+    kept = grown(small.state_dict(), large.state_dict())
+    for key, value in fresh.items():
+        expected = (
+            small.state_dict()[key] if value.shape == small.state_dict()[key].shape else value
+        )
+        torch.testing.assert_close(kept[key], expected, atol=0, rtol=0)
