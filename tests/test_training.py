@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_every_kind_keeps_shape_range_and_seed(kind: str) -> None:
     other, _ = Degradation({kind: 1.0}, seed=2)(clean)
     torch.testing.assert_close(noisy, again, atol=0, rtol=0)
     assert not torch.equal(noisy, other)
-    if kind in ("clipped", "camera", "correlated", "clean"):
+    if kind in ("clipped", "camera", "raw", "correlated", "clean"):
         levels = noisy * 255
         torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
 
@@ -109,9 +110,41 @@ def test_white_noise_would_fail_the_statistics_above() -> None:
     assert found["kurtosis"] < 3.3
 
 
-def test_demosaicking_a_flat_mosaic_gives_it_back() -> None:
+def test_raw_noise_is_hardly_correlated_and_brightens_what_is_black() -> None:
+    clean, residuals = _scenes(48), []
+    for seed in range(6):
+        noisy, target = Degradation({"raw": 1.0}, seed=seed)(clean)
+        dark = target.mean((1, 2, 3)) < 0.1
+        residuals.append((noisy - target)[dark])
+    found = statistics(torch.cat(residuals))
+    assert 0.1 < found["luma1"] < 0.5
+    assert 0.2 < found["chroma1"] < 0.7
+    assert found["chroma3"] < 0.2
+    assert found["sigma"] > 5
+    assert torch.cat(residuals).mean() > 0.5 / 255
+
+
+@pytest.mark.parametrize("demosaic", [degrade._demosaic, degrade._demosaic_sharp])
+def test_demosaicking_a_flat_mosaic_gives_it_back(
+    demosaic: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
     flat = torch.full((1, 3, 16, 16), 0.3)
-    torch.testing.assert_close(degrade._demosaic(degrade._mosaic(flat)), flat)
+    torch.testing.assert_close(demosaic(degrade._mosaic(flat)), flat)
+
+
+def test_gradients_of_one_colour_mend_the_others() -> None:
+    """Grey that changes evenly comes back exactly, edges of it better than by the mean alone."""
+    columns = torch.arange(32.0) / 32
+    ramp = columns.expand(1, 3, 32, 32).contiguous()
+    inner = (..., slice(2, -2), slice(2, -2))
+    found = degrade._demosaic_sharp(degrade._mosaic(ramp))
+    torch.testing.assert_close(found[inner], ramp[inner])
+    edge = (columns > 0.5).float().expand(1, 3, 32, 32).contiguous()
+    sharp, plain = (
+        float((demosaic(degrade._mosaic(edge)) - edge)[inner].square().mean())
+        for demosaic in (degrade._demosaic_sharp, degrade._demosaic)
+    )
+    assert sharp < 0.7 * plain
 
 
 def test_photos_as_cameras_show_them_are_soft_and_white_noise_is_on_sharp_ones() -> None:
@@ -167,10 +200,13 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     assert changed[1::2, ::2].any()
     changed[1::2, ::2] = False
     assert not changed.any()
-    strong = Batch(clean + 30 / 255 * torch.randn_like(clean), clean)
-    between = teacher.target(strong, 1)
+    strong, medium = (
+        Batch(clean + level / 255 * torch.randn_like(clean), clean) for level in (30, 10)
+    )
+    assert torch.equal(teacher.target(strong, 1), clean)
+    between = teacher.target(medium, 1)
     assert not torch.equal(between, clean)
-    assert (between - clean).abs().mean() < (strong.noisy - clean).abs().mean()
+    assert (between - clean).abs().mean() < (medium.noisy - clean).abs().mean()
     with pytest.raises(TypeError):
         Teacher(nets.build("unet", {"widths": [8, 16], "blocks": [0, 1]}))
 

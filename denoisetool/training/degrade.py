@@ -5,7 +5,9 @@ the tone curve and white balance, add shot and read noise (variance = shot * sig
 again. The noise alone is carried through the mosaic and bilinear demosaicking, both linear, so that
 the target stays the clean patch and demosaicking errors are not taught as noise. Then what cameras
 do to noise before we ever see it: stronger smoothing of chroma than of luma, resizing, clipping,
-4:2:0 JPEG. Real camera noise is therefore correlated over several pixels; see `statistics`.
+4:2:0 JPEG. Real camera noise is therefore correlated over several pixels; see `statistics`. Where
+a raw file is developed without any of that, such as a phone's of a dark scene, noise is strong,
+hardly correlated, and cut off at black before the mosaic was interpolated.
 
 All functions take and give float32 tensors (N, 3, H, W) in [0, 1] (noise: about 0). Everything is
 cheap on a CPU: shifted slices and pooled boxes, no grouped convolutions.
@@ -22,9 +24,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-KINDS = ("camera", "gaussian", "clipped", "correlated", "textbook", "clean")
+KINDS = ("camera", "raw", "gaussian", "clipped", "correlated", "textbook", "clean")
 DEFAULT_MIX = {
-    "camera": 0.40,  # the camera chain
+    "camera": 0.28,  # the camera chain
+    "raw": 0.12,  # a sensor's noise that nothing but development has changed
     "gaussian": 0.24,  # white Gaussian, neither clipped nor rounded
     "clipped": 0.12,  # white Gaussian in an 8-bit file
     "correlated": 0.12,  # smoothed, resampled Gaussian in an 8-bit file
@@ -32,7 +35,7 @@ DEFAULT_MIX = {
     "clean": 0.05,  # nothing but perhaps a JPEG
 }
 MAX_SIGMA = 55 / 255
-SOFT, SOFT_SHARE, SOFTEST = ("camera", "correlated", "clean"), 0.7, (1.3, 4.0)
+SOFT, SOFT_SHARE, SOFTEST = ("camera", "raw", "correlated", "clean"), 0.7, (1.3, 4.0)
 """Kinds whose patches are made soft, the share of them, and how far they are enlarged for that.
 
 Photos in a camera's own size are soft: at a quarter of a cycle per pixel the truths of `nam` have
@@ -106,7 +109,9 @@ class Degradation:
         raw = signal / gains
         sigma = (shot * raw + read).clamp(min=0).sqrt()
         if self.rng.random() < 0.8:
-            noise = _demosaic(self._normal(tuple(sigma[:, :1].shape)) * _mosaic(sigma))
+            turned = self._turn()
+            noise = self._normal(tuple(sigma[:, :1].shape)) * _mosaic(sigma.flip(turned))
+            noise = _demosaic(noise).flip(turned)
         else:  # already reduced by at least two, or a three-layer sensor
             noise = self._normal(tuple(sigma.shape)) * sigma
         noise = _mix_channels(noise * gains, self._uniform(count, 0.0, 0.35))
@@ -118,6 +123,30 @@ class Degradation:
         strongest = residual.square().mean((1, 2, 3), keepdim=True).sqrt()
         residual = residual * (MAX_SIGMA / strongest.clamp(min=MAX_SIGMA))
         return self._as_file(target + residual, jpeg=0.75), target
+
+    def _raw(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Dark scenes mostly, as phones' raw files show them: no smoothing, cut off at black."""
+        count, turned = len(clean), self._turn()
+        gamma = self._uniform(count, 1.9, 2.5)
+        gains = torch.cat([self._uniform(count, lo, hi) for lo, hi in WHITE_BALANCE], 1)
+        target = clean * self._log_uniform(count, 0.15, 1.0)
+        linear = target.clamp(min=1e-4) ** gamma
+        shot = self._log_uniform(count, 3e-4, 0.03)
+        read = torch.exp(2.18 * torch.log(shot) + 1.20 + self._normal((count, 1, 1, 1)) * 0.26)
+        signal = _mosaic((linear / gains).flip(turned))
+        noise = (shot * signal + read).sqrt() * self._normal(tuple(signal.shape))
+        if self.rng.random() < 0.6:
+            noise = (signal + noise).clamp(min=0) - signal
+        full = (_demosaic_sharp if self.rng.random() < 0.6 else _demosaic)(noise).flip(turned)
+        full = _mix_channels(full * gains, self._uniform(count, 0.0, 0.7))
+        if self.rng.random() < 0.25:
+            full = full + 0.7 * (_blur(full, 1, 1) - full)
+        developed = (linear + full).clamp(0, 1) ** (1 / gamma)
+        return self._as_file(developed, jpeg=0.3), target
+
+    def _turn(self) -> list[int]:
+        """Dimensions to flip, so that a mosaic begins with any of its four colours."""
+        return [dim for dim in (2, 3) if self.rng.random() < 0.5]
 
     def _in_camera(self, noise: Tensor) -> Tensor:
         """Chroma smoothed more than luma, as cameras do by default."""
@@ -247,6 +276,33 @@ def _demosaic(raw: Tensor) -> Tensor:
     around = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
     around = around + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
     return torch.cat([_tent(red), green + 0.25 * around, _tent(blue)], 1)
+
+
+def _demosaic_sharp(raw: Tensor) -> Tensor:
+    """Gradient-corrected interpolation of an RGGB mosaic (Malvar, He and Cutler 2004)."""
+    height, width = raw.shape[-2:]
+    padded = F.pad(raw, (2, 2, 2, 2), mode="reflect")
+
+    def at(down: int, right: int) -> Tensor:
+        return padded[..., 2 + down : 2 + down + height, 2 + right : 2 + right + width]
+
+    beside, above = at(0, -1) + at(0, 1), at(-1, 0) + at(1, 0)
+    wide, tall = at(0, -2) + at(0, 2), at(-2, 0) + at(2, 0)
+    corners = at(-1, -1) + at(-1, 1) + at(1, -1) + at(1, 1)
+    cross = (4 * raw + 2 * (beside + above) - wide - tall) / 8
+    across = (5 * raw + 4 * beside - corners - wide + 0.5 * tall) / 8
+    down = (5 * raw + 4 * above - corners - tall + 0.5 * wide) / 8
+    opposite = (6 * raw + 2 * corners - 1.5 * (wide + tall)) / 8
+    red, green, blue = raw.clone(), raw.clone(), raw.clone()
+    even, odd = slice(None, None, 2), slice(1, None, 2)
+    for rows, columns in ((even, even), (odd, odd)):
+        green[..., rows, columns] = cross[..., rows, columns]
+    for one, other, rows, columns in ((red, blue, even, odd), (blue, red, odd, even)):
+        one[..., rows, columns] = across[..., rows, columns]
+        other[..., rows, columns] = down[..., rows, columns]
+    red[..., odd, odd] = opposite[..., odd, odd]
+    blue[..., even, even] = opposite[..., even, even]
+    return torch.cat([red, green, blue], 1)
 
 
 def _tent(sparse: Tensor) -> Tensor:

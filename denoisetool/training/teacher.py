@@ -73,7 +73,7 @@ class Teacher:
         noise = (noisy - batch.target).square().mean((1, 2, 3), keepdim=True).sqrt()
         mild = ((STRONG - noise) / (STRONG - MILD)).clamp(0, 1)
         soft = ((SHARP - sharpness(batch.target)) / (SHARP - SOFT)).clamp(0, 1)
-        share = soft * (noise / QUIET).clamp(max=1) * (0.5 + 0.5 * mild)
+        share = soft * (noise / QUIET).clamp(max=1) * mild
         return torch.lerp(batch.target, noisy - found.float() / 2, share)
 
 
