@@ -13,6 +13,7 @@ leave there, or nothing is.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,11 @@ NEGLIGIBLE = 0.01
 hundredth of the noise's standard deviation would be."""
 CHANCE = 1 / CELL**2
 """Share of a cell's samples that is too little to tell."""
+FAR = 3
+"""Standard deviations from the end of the scale beyond which next to nothing is clipped."""
+MOST_CUT = 0.25
+"""Standard deviations above the mean of the noise at which it is taken to be cut off at most: six
+of ten samples. Where there are more, little can be told from them."""
 
 
 def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = CALLER) -> bool:
@@ -48,19 +54,11 @@ def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = 
     """
     if pixels.dtype.kind != "u" or level <= 0:
         return False
-    height, width, channels = pixels.shape
-    starts = range(0, height, CELL)
+    height, width = pixels.shape[:2]
     lefts = np.arange(0, width, CELL)
     areas = (np.minimum(lefts + CELL, width) - lefts)[:, None].astype(np.float32)
-    observed = np.empty((len(starts), len(lefts), channels), np.float32)
-
-    def count(top: int) -> None:
-        band = pixels[top : top + CELL]
-        ends = ((band == 0) | (band == peak)).sum(0, dtype=np.uint8)
-        area = areas * len(band)
-        observed[top // CELL] = np.add.reduceat(ends, lefts, dtype=np.float32) / area
-
-    lanes.each(count, starts)
+    rows = range(-(-height // CELL))
+    observed = _shares(pixels, (0, peak), rows, lanes)
     if observed.mean() < LEAST_SHARE:
         return False
     added, expected = tables(level)
@@ -85,6 +83,61 @@ def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = 
     trust = CoarseField(np.minimum(1, (observed + CHANCE) / (foreseen + CHANCE)), width)
     lanes.each(add, range(len(spans)))
     return True
+
+
+def explained(
+    pixels: Pixels, coarse: Float, sigma: Float, peak: float, lanes: Lanes = CALLER
+) -> Float | None:
+    """The mean that a camera's noise may have because it was clipped.
+
+    Unlike white noise it was clipped before it was developed, so that nothing exact follows from
+    what the file shows. But where many samples lie at the end of the scale, noise whose mean is not
+    zero is no error of the net.
+
+    Args:
+        pixels: (H, W, C), noisy, in their own depth.
+        coarse: (h, w, C) their means over cells, in the same unit.
+        sigma: (h, w, C) standard deviation of the noise over cells, in units of `peak`.
+        peak: value of white.
+        lanes: what works on rows of cells side by side.
+
+    Returns:
+        (h, w, C) in units of `peak`, positive in the dark and negative in the light; None if the
+        scale is nowhere near its end, or has none, as that of float pictures.
+    """
+    if pixels.dtype.kind != "u":
+        return None
+    reach = FAR * peak * sigma
+    near = (coarse < reach) | (coarse > peak - reach)
+    rows = np.flatnonzero(near.any((1, 2)))
+    if not len(rows):
+        return None
+    dark, light = (np.interp(_shares(pixels, (end,), rows, lanes), *MEANS) for end in (0, peak))
+    found = np.zeros_like(sigma)
+    found[rows] = sigma[rows] * (dark - light)
+    return found
+
+
+def _shares(
+    pixels: Pixels, ends: Sequence[float], rows: Sequence[int] | npt.NDArray[np.intp], lanes: Lanes
+) -> Float:
+    """Share of the samples of each cell, in some rows of cells, that have one of two values."""
+    width, channels = pixels.shape[1:]
+    lefts = np.arange(0, width, CELL)
+    areas = (np.minimum(lefts + CELL, width) - lefts)[:, None].astype(np.float32)
+    shares = np.empty((len(rows), len(lefts), channels), np.float32)
+
+    def count(index: int) -> None:
+        top = int(rows[index]) * CELL
+        band = pixels[top : top + CELL]
+        there = band == ends[0]
+        for end in ends[1:]:
+            there |= band == end
+        found = np.add.reduceat(there.sum(0, dtype=np.uint8), lefts, dtype=np.float32)
+        shares[index] = found / (areas * len(band))
+
+    lanes.each(count, range(len(rows)))
+    return shares
 
 
 def _spans(some: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
@@ -125,6 +178,19 @@ def tables(level: float) -> tuple[Float, Float]:
     return (scale - was).astype(np.float32), share.astype(np.float32)
 
 
+def _means() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Shares of normal noise that are cut off at one end, and the mean that it has then.
+
+    The second as a multiple of the standard deviation that it has then.
+    """
+    level = np.linspace(-4, MOST_CUT, 100)  # of the end, in standard deviations above the mean
+    share, density = _normal(level), np.exp(-np.square(level) / 2) / math.sqrt(2 * math.pi)
+    mean = density + level * share
+    after = mean - level  # what is above the end, from there
+    power = (np.square(level) + 1) * (1 - share) - level * density
+    return share, mean / np.sqrt(power - np.square(after))
+
+
 def _normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Distribution function of the standard normal distribution."""
     return np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in values])
@@ -136,3 +202,6 @@ def _entries(pixels: Pixels, noise: Half, peak: float) -> npt.NDArray[np.intp]:
     clean -= widened(noise)
     np.clip(clean, 0, 1, out=clean)
     return np.asarray(clean * STEPS + np.float32(0.5), np.intp)
+
+
+MEANS = _means()

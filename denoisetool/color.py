@@ -70,8 +70,9 @@ class CoarseField:
 
 
 def drift(
-    mean: Float, power: Float, width: int, cell: int = CELL, *, kind: str | None = None
-) -> CoarseField:
+    mean: Float, power: Float, width: int, cell: int = CELL, *,
+    kind: str | None = None, explained: Float | None = None,
+) -> CoarseField:  # fmt: skip
     """Find by what a noise estimate would shift colours beyond what noise explains.
 
     Args:
@@ -80,16 +81,18 @@ def drift(
         width: columns of the picture.
         cell: side in pixels of a cell.
         kind: of the noise; taken for `white` if it is not known.
+        explained: (h, w, C) mean that clipping may have given the noise, see `clipping`.
 
     Returns:
         What is to be taken out of the estimate, in its unit.
     """
     sigma: Float = np.sqrt(np.maximum(power - np.square(mean), 0))
-    tint = _excess(_overall(mean), PHOTO_SHARE * _overall(sigma))
+    clipped = np.zeros_like(mean) if explained is None else explained
+    tint = _excess(_overall(mean), PHOTO_SHARE * _overall(sigma), _overall(clipped))
     found = np.broadcast_to(tint, mean.shape).copy()
     rest = mean - found
     block_sigma: Float = np.sqrt(_shrink(np.square(sigma)))
-    coarse = _excess(_shrink(rest), BLOCK_SHARE * block_sigma)
+    coarse = _excess(_shrink(rest), BLOCK_SHARE * block_sigma, _shrink(clipped))
     spread = _widen(coarse, 4, mean.shape[1])
     rows, down = _taps(np.arange(mean.shape[0]), 4, coarse.shape[0])
     below = np.minimum(rows + 1, coarse.shape[0] - 1)
@@ -97,14 +100,15 @@ def drift(
     found += spread
     rest -= spread
     share = CELL_SHARE if kind in (None, "white") else CORRELATED_SHARE
-    found += _excess(rest, share * sigma)
+    found += _excess(rest, share * sigma, clipped)
     return CoarseField(found, width, cell=cell)
 
 
-def _excess(mean: Float, allowed: Float) -> Float:
-    """What of `mean` lies beyond `allowed` in either direction."""
+def _excess(mean: Float, allowed: Float, clipped: Float) -> Float:
+    """What of `mean` lies beyond `allowed` in either direction, and beyond `clipped` in its own."""
     limit = allowed + np.float32(FREE)
-    return (mean - np.clip(mean, -limit, limit)).astype(np.float32)
+    lowest, highest = np.minimum(clipped, 0) - limit, np.maximum(clipped, 0) + limit
+    return (mean - np.clip(mean, lowest, highest)).astype(np.float32)
 
 
 def _overall(cells: Float) -> Float:

@@ -268,7 +268,11 @@ class Denoiser:
             lanes: what does it; those of the engine may be busy.
         """
         mean, power = color.cells(found, lanes)
-        drift = color.drift(mean, power, photo.width, kind=kind)
+        clipped = None
+        if kind not in (None, "white"):
+            sigma = np.sqrt(np.maximum(power - np.square(mean), 0))
+            clipped = clipping.explained(photo.pixels, coarse, sigma, photo.peak, lanes)
+        drift = color.drift(mean, power, photo.width, kind=kind, explained=clipped)
         bound = noise.bounded(power, coarse, photo.peak, photo.width)
         level = self.level(photo, kind, power) if number == 0 else 0.0
         if kind == "white":

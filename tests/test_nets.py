@@ -5,14 +5,12 @@ import torch
 
 from denoisetool import nets
 from denoisetool.nets.experts import (
-    APART,
-    FIRMLY,
-    MILD,
-    STRONG,
     Experts,
     around,
+    evened,
     found_apart,
     members,
+    told_apart,
 )
 from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
 from denoisetool.nets.unet import UNet
@@ -171,13 +169,10 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
     with torch.inference_mode():
         both.camera.levels.last.weight *= 5 / 255 / both.camera.level(x).mean()
         level = both.camera.level(x)
-        near = around(level)
-        mild = ((STRONG - near) / (STRONG - MILD)).clamp(0, 1)
-        assert 0 < float(mild.mean()) < 1
-        near = torch.lerp(level, near, mild)
-        told = (1 + FIRMLY * mild) * torch.minimum(2 * near, near / 2 + APART)
-        second = found_apart(both.white, x, told, 2)
-        torch.testing.assert_close(both(x, "soft"), (both.camera(x, near) + second) / 2)
+        even = evened(level)
+        assert level.std() > 1.5 * even.std() > 0
+        second = found_apart(both.white, x, told_apart(even), 2)
+        torch.testing.assert_close(both(x, "soft"), (both.camera(x, even) + second) / 2)
         assert not torch.equal(second, both.camera(x))
         torch.testing.assert_close(both.for_kind("soft").level(x), level)
     wide = torch.rand(1, 3, 32, 1024)
@@ -187,6 +182,15 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
         moved = (both(wide, "soft") != both(other, "soft")).any(2).any(1)[0]
     assert not moved[: 512 - both.receptive_radius].any()
     assert kmac_per_pixel(both.for_kind("soft")) > kmac_per_pixel(both.for_kind("white"))
+
+
+def test_levels_of_soft_photos_are_the_neighbourhoods_where_noise_is_mild() -> None:
+    level = torch.full((1, 1, 64, 64), 2 / 255)
+    level[..., 30:34, 30:34] = 4 / 255
+    assert evened(level).max() < 2.2 / 255
+    torch.testing.assert_close(evened(5 * level), 5 * level)
+    told = [255 * float(told_apart(torch.full((1, 1, 1, 1), of / 255))) for of in (1, 3, 4, 6, 20)]
+    assert told == pytest.approx([2.6, 7.8, 8.225, 12, 28], abs=1e-3)
 
 
 def test_phases_are_all_that_a_share_of_the_pixels_shows() -> None:

@@ -27,17 +27,20 @@ from denoisetool.nets.ipt import IPT
 from denoisetool.nets.parts import joined, phases
 from denoisetool.nets.unet import UNet
 
-APART = 4.5 / 255
-"""How much more than half of the noise level a net for white noise is told at most, when it looks
-at pixels that are apart. Cameras' noise is told too low to it otherwise: what is left of its
-correlation looks like texture."""
+APART, FIRMLY = 4.5 / 255, 0.3
+"""What a net for white noise is told of mild noise when it looks at pixels that are apart: at most
+so much more than half of its level, and by this share more than that. Cameras' noise is told too
+low to it otherwise: what is left of its correlation looks like texture."""
+FARTHER = 8 / 255
+"""How much more than its level it is told of stronger noise, up to twice as much."""
+MILD, STRONG = 3 / 255, 5 / 255
+"""Noise level up to which the first of these counts, and from which the second does."""
 AROUND = 8
 """How far a denoiser of soft photos looks for the noise level of a place, in cells of the
 estimator's map."""
-MILD, STRONG = 3 / 255, 5 / 255
-"""Noise level up to which only the neighbourhood counts, and from which only the place itself."""
-FIRMLY = 0.3
-"""How much more than its level the net for white noise is told where noise is mild."""
+CALM, ROUGH = 4 / 255, 8 / 255
+"""Noise level up to which only the neighbourhood counts, and from which only the place itself: it
+may be fur that looks like noise."""
 
 
 class Experts(nn.Module):
@@ -131,15 +134,24 @@ class SoftLook(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the noise in `x`, (N, C, H, W) in [0, 1]."""
-        here = self.level(x)
-        near = around(here)
-        mild = ((STRONG - near) / (STRONG - MILD)).clamp(0, 1)
-        level = torch.lerp(here, near, mild)
+        level = evened(self.level(x))
         found: Tensor = self.camera(x, level)
         if self.white is not None:
-            told = (1 + FIRMLY * mild) * torch.minimum(2 * level, level / 2 + APART)
-            found = (found + found_apart(self.white, x, told, 2)) / 2
+            found = (found + found_apart(self.white, x, told_apart(level), 2)) / 2
         return found
+
+
+def evened(level: Tensor) -> Tensor:
+    """What the net for cameras' noise is told of levels (N, 1, H, W) that were estimated."""
+    near = around(level)
+    return torch.lerp(level, near, ((ROUGH - near) / (ROUGH - CALM)).clamp(0, 1))
+
+
+def told_apart(level: Tensor) -> Tensor:
+    """What the net for white noise is told of a camera's noise when it looks at pixels apart."""
+    mild = ((STRONG - level) / (STRONG - MILD)).clamp(0, 1)
+    firm = (1 + FIRMLY) * torch.minimum(2 * level, level / 2 + APART)
+    return torch.lerp(torch.minimum(2 * level, level + FARTHER), firm, mild)
 
 
 def around(level: Tensor) -> Tensor:

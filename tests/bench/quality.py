@@ -9,7 +9,8 @@ prints PSNR and the noise left in the flattest quarter of each picture, by stren
 Protocols: Gaussian noise on x/255, not clipped, generator seeded with 0 for each image, output
 clamped and rounded to 8 bits; real sets 8 bits in and out, as the command writes them. RGB PSNR
 without border crop, mean over images. `clipped` rows: the noisy picture is rounded and clipped to 8
-bits first, as files are.
+bits first, as files are. `nam:1.5`, or `polyu:`, is the set with so many times its noise. `dark`
+are the scenes of `nam` as a phone's raw files would show them by night, simulated: see `phone.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from denoisetool.modelcard import CARD_FILE
 from denoisetool.photo import Photo
 from denoisetool.registry import Registry
 from denoisetool.settings import folder
+from tests.bench.phone import dark_photo
 from tests.bench.rivals import RIVALS, Picture, in_8_bits
 
 Method = Callable[[npt.NDArray[Any]], tuple[Picture, float | None]]
@@ -55,6 +57,11 @@ def real_pairs(data: Path, name: str) -> Iterator[tuple[str, Picture, Picture]]:
         for path in sorted((data / "polyu").glob("*_real.*")):
             truth = path.with_name(path.name.replace("_real", "_mean"))
             yield path.stem, read(path), read(truth)
+
+
+def strengthened(noisy: Picture, truth: Picture, factor: float) -> Picture:
+    """A picture with so many times its own noise."""
+    return in_8_bits(truth + np.float32(factor) * (noisy.astype(np.float32) - truth))
 
 
 def gaussian_pairs(
@@ -115,9 +122,15 @@ def measure(method: Method, noisy: npt.NDArray[Any], truth: Picture) -> dict[str
 
 def pairs_of(data: Path, name: str) -> dict[str, tuple[float | None, list[Any]]]:
     """The variants of a set: sigma, if it is known, and (name, noisy, truth) of its pictures."""
-    if name in ("nam", "polyu"):
-        return {name: (None, list(real_pairs(data, name)))}
     base, _, sigma = name.partition(":")
+    if name == "dark":
+        scenes = enumerate(real_pairs(data, "nam"))
+        return {name: (None, [(n, *dark_photo(t, i)) for i, (n, _, t) in scenes])}
+    if base in ("nam", "polyu"):
+        pairs = [
+            (n, strengthened(x, t, float(sigma or 1)), t) for n, x, t in real_pairs(data, base)
+        ]
+        return {f"{base} noise x {sigma}" if sigma else name: (None, pairs)}
     plain = list(gaussian_pairs(data, base, float(sigma)))
     clipped = [(n, in_8_bits(x), t) for n, x, t in plain]
     title = f"{base} sigma {sigma}"
