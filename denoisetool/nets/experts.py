@@ -38,7 +38,7 @@ MILD, STRONG = 3 / 255, 5 / 255
 AROUND = 8
 """How far a denoiser of soft photos looks for the noise level of a place, in cells of the
 estimator's map."""
-CALM, ROUGH = 4 / 255, 8 / 255
+CALM, ROUGH = 4 / 255, 6 / 255
 """Noise level up to which only the neighbourhood counts, and from which only the place itself: it
 may be fur that looks like noise."""
 
