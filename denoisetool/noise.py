@@ -29,13 +29,13 @@ It finds 0.05 to 0.5 of the noise of cameras, 0.85 to 1.16 of white noise of 5 l
 SHARP = 0.09
 """Sharpness from which a photo is not soft. `nam` has 0.02 to 0.06, `polyu` 0.02 to 0.14 (but for
 5 %), and Kodak, made smaller, 0.12 and more."""
-QUIETEST, SOFT_LEAST, EVEN = 20, 1.0 / 255, 0.55
+QUIETEST, SOFT_LEAST, EVEN = 20, 1.2 / 255, 0.55
 """Percentile that stands for the quiet parts of a soft photo; the least noise they must have, and
 as a share of the mean: noise is everywhere, what looks like noise is not. The share is 0.58 to 0.90
 in `nam`, and 0.54 in the only one of its clean photos that has so much, which is of fur."""
-CLEAN, CLEAN_SHARE = 0.8 / 255, 90
+CLEAN, CLEAN_SHARE = 0.65 / 255, 90
 """A photo is clean when this percentile of its cells has less noise than this. Rounding to 8 bits
-alone makes 0.3 of 255; the least noisy of 125 real noisy photos has 1.1."""
+alone makes 0.3 of 255; the least noisy of 125 real noisy photos has 0.71, the next one 1.14."""
 MOST_LEVEL = 1.7
 """Most noise that a photo is said to have, as a multiple of what was found. On `nam` and `polyu`
 the true one is 1.3 and 1.8 times that, in the middle. On sharp photos without noise the estimator
