@@ -14,7 +14,7 @@ MOMENTUM = 0.95
 RMS = 0.2
 """Root mean square of a step at a rate of 1: that of AdamW's, as Liu et al. found it."""
 ITERATIONS, QUINTIC = 5, (3.4445, -4.7750, 2.0315)
-"""Of Newton-Schulz, with the coefficients of Jordan et al.: singular values end at 0.7 to 1.2."""
+"""Of Newton-Schulz, with the coefficients of Jordan et al.: singular values end at 0.5 to 1.5."""
 
 
 class Muon(torch.optim.Optimizer):
