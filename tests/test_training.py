@@ -12,7 +12,7 @@ from denoisetool.engine import Engine
 from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
 from denoisetool.nets.experts import Experts, found_apart
-from denoisetool.training import args, degrade, export, footprint, losses
+from denoisetool.training import args, demosaic, export, footprint, losses
 from denoisetool.training.batches import Batch, Synthetic
 from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
@@ -124,12 +124,12 @@ def test_raw_noise_is_hardly_correlated_and_brightens_what_is_black() -> None:
     assert torch.cat(residuals).mean() > 0.5 / 255
 
 
-@pytest.mark.parametrize("demosaic", [degrade._demosaic, degrade._demosaic_sharp])
+@pytest.mark.parametrize("interpolate", [demosaic.bilinear, demosaic.gradient_corrected])
 def test_demosaicking_a_flat_mosaic_gives_it_back(
-    demosaic: Callable[[torch.Tensor], torch.Tensor],
+    interpolate: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
     flat = torch.full((1, 3, 16, 16), 0.3)
-    torch.testing.assert_close(demosaic(degrade._mosaic(flat)), flat)
+    torch.testing.assert_close(interpolate(demosaic.mosaic(flat)), flat)
 
 
 def test_gradients_of_one_colour_mend_the_others() -> None:
@@ -137,12 +137,12 @@ def test_gradients_of_one_colour_mend_the_others() -> None:
     columns = torch.arange(32.0) / 32
     ramp = columns.expand(1, 3, 32, 32).contiguous()
     inner = (..., slice(2, -2), slice(2, -2))
-    found = degrade._demosaic_sharp(degrade._mosaic(ramp))
+    found = demosaic.gradient_corrected(demosaic.mosaic(ramp))
     torch.testing.assert_close(found[inner], ramp[inner])
     edge = (columns > 0.5).float().expand(1, 3, 32, 32).contiguous()
     sharp, plain = (
-        float((demosaic(degrade._mosaic(edge)) - edge)[inner].square().mean())
-        for demosaic in (degrade._demosaic_sharp, degrade._demosaic)
+        float((interpolate(demosaic.mosaic(edge)) - edge)[inner].square().mean())
+        for interpolate in (demosaic.gradient_corrected, demosaic.bilinear)
     )
     assert sharp < 0.7 * plain
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from denoisetool.training.degrade import _demosaic_sharp, _mosaic
+from denoisetool.training.demosaic import gradient_corrected, mosaic
 from tests.bench.rivals import Picture
 
 Floats = npt.NDArray[np.float64]
@@ -33,14 +33,14 @@ def dark_photo(truth: Picture, seed: int) -> tuple[Picture, Picture]:
     scene = _linear(truth / 255) * np.exp(rng.uniform(np.log(0.12), np.log(0.7)))
     gains = np.array([rng.uniform(1.5, 2.3), 1.0, rng.uniform(1.4, 2.2)])
     seen = np.clip(scene @ np.linalg.inv(matrix).T, 0, 1) / gains
-    raw = _mosaic(torch.from_numpy(seen).permute(2, 0, 1)[None])
+    raw = mosaic(torch.from_numpy(seen).permute(2, 0, 1)[None])
     shot = np.exp(rng.uniform(np.log(0.002), np.log(0.02)))
     read = np.exp(2.18 * np.log(shot) + 1.2 + 0.26 * rng.standard_normal())
     noise = torch.from_numpy(rng.standard_normal(tuple(raw.shape)))
     noisy = (raw + (shot * raw + read).sqrt() * noise).clamp(0 if seed % 3 else -0.1, 1)
 
-    def developed(mosaic: torch.Tensor) -> Picture:
-        colours = _demosaic_sharp(mosaic)[0].permute(1, 2, 0).numpy() * gains
+    def developed(sampled: torch.Tensor) -> Picture:
+        colours = gradient_corrected(sampled)[0].permute(1, 2, 0).numpy() * gains
         shown = _curve(np.clip(np.clip(colours, 0, 1) @ matrix.T, 0, 1))
         return np.asarray(np.round(shown * 255), np.uint8)
 
