@@ -63,18 +63,26 @@ class Teacher:
         Returns:
             (N, C, H, W).
         """
-        noisy = batch.noisy
+        noise = (batch.noisy - batch.target).square().mean((1, 2, 3)).sqrt()
+        mild = ((STRONG - noise) / (STRONG - MILD)).clamp(0, 1)
+        soft = ((SHARP - sharpness(batch.target).flatten()) / (SHARP - SOFT)).clamp(0, 1)
+        share = soft * (noise / QUIET).clamp(max=1) * mild
+        taught = share.nonzero().flatten()
+        target = batch.target.clone()
+        if len(taught):
+            agreed = self._agreed(batch.noisy[taught], step)
+            target[taught] = target[taught].lerp(agreed, share[taught][:, None, None, None])
+        return target
+
+    def _agreed(self, noisy: Tensor, step: int) -> Tensor:
+        """Patches without what both nets find in them, on average."""
         by = 3 if step % 3 == 0 and noisy.shape[-1] % (3 * self.white.stride) == 0 else 2
         with torch.no_grad(), mixed(noisy.device):
             level = self.camera.level(noisy).float()
             usual = level.mean((1, 2, 3), keepdim=True)
             told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
             found = self.camera(noisy, level) + found_apart(self.white, noisy, told, by)
-        noise = (noisy - batch.target).square().mean((1, 2, 3), keepdim=True).sqrt()
-        mild = ((STRONG - noise) / (STRONG - MILD)).clamp(0, 1)
-        soft = ((SHARP - sharpness(batch.target)) / (SHARP - SOFT)).clamp(0, 1)
-        share = soft * (noise / QUIET).clamp(max=1) * mild
-        return torch.lerp(batch.target, noisy - found.float() / 2, share)
+        return noisy - found.float() / 2
 
 
 def sharpness(clean: Tensor) -> Tensor:
