@@ -19,10 +19,10 @@ from denoisetool.pipeline import Pipeline
 from denoisetool.registry import Entry, Registry
 from denoisetool.settings import Settings, folder
 
-PREFERRED = {1: ("fast", "balanced"), 2: ("upscale-x2",), 4: ("upscale-x4",)}
+PREFERRED = {1: ("fast", "balanced", "best"), 2: ("upscale-x2",), 4: ("upscale-x4",)}
 """Models that `auto` picks from for each scale, the first that is there."""
-ON_GPU = ("balanced",)
-"""Those that go before them on a GPU, where four times the cost is still quick."""
+ON_GPU = ("best", "balanced")
+"""Those that go before them on a GPU, where thirty times the cost is still quick."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from denoisetool import nets
+from denoisetool.errors import ModelError
+from denoisetool.nets.ensemble import LOOKS, SelfEnsemble
 from denoisetool.nets.experts import (
     Experts,
     around,
@@ -182,6 +184,48 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
         moved = (both(wide, "soft") != both(other, "soft")).any(2).any(1)[0]
     assert not moved[: 512 - both.receptive_radius].any()
     assert kmac_per_pixel(both.for_kind("soft")) > kmac_per_pixel(both.for_kind("white"))
+
+
+def test_the_mean_of_all_looks_turns_with_the_picture(net: UNet) -> None:
+    x = torch.rand(2, 3, 32, 48)
+    both = SelfEnsemble(net, 2)
+    with torch.inference_mode():
+        upside_down = net(x.flip(2)).flip(2)
+        torch.testing.assert_close(both(x), (net(x) + upside_down) / 2)
+        assert not torch.allclose(net(x), upside_down, atol=1e-3)
+        wanted = SelfEnsemble(net, 8)(x)
+        for turned in (torch.flip, torch.rot90):
+            found = turned(SelfEnsemble(net, 8)(turned(x, dims=(2, 3))), dims=(2, 3))
+            found = found if turned is torch.flip else torch.rot90(found, 2, (2, 3))
+            torch.testing.assert_close(found, wanted)
+        if net.levels is not None:
+            torch.testing.assert_close(both.level(x), net.level(x))
+    assert both.levels is net.levels
+    assert len(set(LOOKS)) == 8
+
+
+def test_experts_can_look_several_times_at_every_picture() -> None:
+    torch.manual_seed(0)
+    args = SMALL | {"level_width": 4, "soft": 2}
+    once, four = nets.build("experts", args), nets.build("experts", args | {"ensemble": 4})
+    assert isinstance(once, Experts)
+    assert isinstance(four, Experts)
+    for net in (once.camera, once.white):
+        torch.nn.init.normal_(net.tail.weight, 0, 0.05)
+    four.load_state_dict(once.state_dict())
+    x = torch.rand(1, 3, 64, 32)
+    with torch.inference_mode():
+        for kind in once.kinds:
+            wanted = SelfEnsemble(once.for_kind(kind), 4)(x)
+            torch.testing.assert_close(four(x, kind), wanted)
+            assert not torch.allclose(wanted, once(x, kind), atol=1e-4)
+            cost = [kmac_per_pixel(net.for_kind(kind), side=64) for net in (once, four)]
+            assert cost[1] == 4 * cost[0]
+    assert members(four)["camera"] is four.camera
+    assert (four.stride, four.receptive_radius) == (once.stride, once.receptive_radius)
+    for wrong in (0, 9):
+        with pytest.raises(ModelError, match="1 to 8 looks"):
+            nets.build("experts", args | {"ensemble": wrong})
 
 
 def test_levels_of_soft_photos_are_the_neighbourhoods_where_noise_is_mild() -> None:

@@ -22,15 +22,16 @@ from tests.conftest import Cli
 ARGS = {"channels": 3, "widths": [4, 8], "blocks": [1, 1], "level_width": 4}
 
 
-def _model(folder: Path, name: str) -> tuple[ModelCard, Path]:
+def _model(folder: Path, name: str, **more: int) -> tuple[ModelCard, Path]:
     torch.manual_seed(0)
-    net = nets.build(name, ARGS)
+    args = ARGS | more
+    net = nets.build(name, args)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.05)
     data = save({k: v.half() for k, v in net.state_dict().items()})
     (folder / "weights.safetensors").write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
-    return ModelCard("small", "Small", name, ARGS, digest, stride=4, overlap=32), folder
+    return ModelCard("small", "Small", name, args, digest, stride=4, overlap=32), folder
 
 
 def _noise(data: bytes, photo: Float) -> Float:
@@ -40,8 +41,11 @@ def _noise(data: bytes, photo: Float) -> Float:
     return np.ascontiguousarray(found[0].transpose(1, 2, 0))
 
 
-def test_each_expert_can_be_exported_and_finds_what_it_finds_here(tmp_path: Path) -> None:
-    card, folder = _model(tmp_path, "experts")
+@pytest.mark.parametrize("looks", [1, 8])
+def test_each_expert_can_be_exported_and_finds_what_it_finds_here(
+    looks: int, tmp_path: Path
+) -> None:
+    card, folder = _model(tmp_path, "experts", ensemble=looks)
     engine = Engine(card, folder, "cpu", "fp32")
     photo = np.random.default_rng(0).random((44, 68, 3)).astype(np.float32)
     data, difference = exporter.to_onnx(card, folder, "white")

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoisetool.modelcard import OWN, SOFT
+from denoisetool.nets.ensemble import SelfEnsemble
 from denoisetool.nets.ipt import IPT
 from denoisetool.nets.parts import joined, phases
 from denoisetool.nets.unet import UNet
@@ -52,6 +53,7 @@ class Experts(nn.Module):
         own: whether there is a third one, for one camera's own noise.
         soft: how many look at a camera's noise in a soft photo, see `SoftLook`; 0 for nobody else.
         camera: arguments of `UNet` that are others for cameras' noise, the third one's too.
+        ensemble: how many looks at every picture, mirrored and turned; see `SelfEnsemble`.
         shape: all other arguments of `UNet`, the same for all.
 
     Attributes:
@@ -63,14 +65,15 @@ class Experts(nn.Module):
 
     def __init__(
         self, level_lift: float = 0.0, own: bool = False, soft: int = 0,
-        camera: Mapping[str, Any] | None = None, **shape: Any,
+        camera: Mapping[str, Any] | None = None, ensemble: int = 1, **shape: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         for_cameras = {**shape, **(camera or {}), "level_lift": level_lift}
         self.camera = UNet(**for_cameras)
         self.white = UNet(**shape)
         self.own = UNet(**for_cameras) if own else None
-        self.soft = soft
+        self.soft, self.ensemble = soft, ensemble
+        self.for_kind(self.kinds[-1])  # tells of impossible arguments
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -89,12 +92,15 @@ class Experts(nn.Module):
         """Pixels on each side that can influence an output pixel."""
         return max(self.for_kind(kind).receptive_radius for kind in self.kinds)
 
-    def for_kind(self, kind: str) -> UNet | SoftLook:
+    def for_kind(self, kind: str) -> UNet | SoftLook | SelfEnsemble:
         """The net for a kind of noise."""
         if kind == SOFT:
-            return SoftLook(self.camera, self.white if self.soft == 2 else None)
-        net = members(self)[kind]
-        assert isinstance(net, UNet)
+            net: nn.Module = SoftLook(self.camera, self.white if self.soft == 2 else None)
+        else:
+            net = members(self)[kind]
+        if self.ensemble != 1:
+            return SelfEnsemble(net, self.ensemble)
+        assert isinstance(net, (UNet, SoftLook))
         return net
 
     def forward(self, x: Tensor, kind: str = "camera") -> Tensor:
