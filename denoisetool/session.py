@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from denoisetool import files
 from denoisetool.denoiser import Denoiser, Denoises, Report
-from denoisetool.engine import Choice, Engine, expects_gpu, prepare
+from denoisetool.engine import Choice, Engine, expected_gpu, prepare
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.events import Start
 from denoisetool.formats.base import EncodeOptions, Limits
@@ -21,8 +21,9 @@ from denoisetool.settings import Settings, folder
 
 PREFERRED = {1: ("fast", "balanced", "best"), 2: ("upscale-x2",), 4: ("upscale-x4",)}
 """Models that `auto` picks from for each scale, the first that is there."""
-ON_GPU = ("best", "balanced")
-"""Those that go before them on a GPU, where thirty times the cost is still quick."""
+ON_GPU = {"cuda": ("best", "balanced"), "mps": ("balanced",), "xpu": ("balanced",)}
+"""Those that go before them on a GPU: the best one costs thirty times as much as the first, which
+small GPUs that share the computer's memory take too long for."""
 
 
 @dataclass(slots=True)
@@ -171,7 +172,8 @@ class Session:
             entry for entry in entries.values()
             if entry.problem is None and entry.card.scale == scale and not entry.card.cameras
         ]  # fmt: skip
-        larger = ON_GPU if scale == 1 and expects_gpu(self.settings.device) else ()
+        gpu = expected_gpu(self.settings.device) if scale == 1 else None
+        larger = ON_GPU.get(gpu, ()) if gpu else ()
         for name in (*larger, *PREFERRED[scale]):
             if name in entries and (entries[name] in fitting or entries[name].problem is not None):
                 return entries[name]

@@ -124,11 +124,11 @@ def test_named_devices_are_strict(model: tuple[ModelCard, Path]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "node", "expected"),
-    [("cuda", "nvidiactl", True), ("cuda", None, False), ("hip", "kfd", True),
-     ("hip", "nvidiactl", False), (None, "nvidiactl", False)],
+    [("cuda", "nvidiactl", "cuda"), ("cuda", None, None), ("hip", "kfd", "cuda"),
+     ("hip", "nvidiactl", None), (None, "nvidiactl", None), ("xpu", "dri/renderD128", "xpu")],
 )  # fmt: skip
 def test_a_gpu_is_expected_where_torch_was_built_for_it_and_its_driver_is_there(
-    kind: str | None, node: str | None, expected: bool,
+    kind: str | None, node: str | None, expected: str | None,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     places = import_module("denoisetool.engine.devices")
@@ -143,10 +143,11 @@ def test_a_gpu_is_expected_where_torch_was_built_for_it_and_its_driver_is_there(
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("os.name", "posix")
     if node is not None:
+        (tmp_path / node).parent.mkdir(exist_ok=True)
         (tmp_path / node).touch()
-    assert places.expects_gpu("auto") is expected
-    assert places.expects_gpu("cuda")
-    assert not places.expects_gpu("cpu")
+    assert places.expected_gpu("auto") == expected
+    assert places.expected_gpu("mps") == "mps"
+    assert places.expected_gpu("cpu") is None
 
 
 def test_out_of_memory_halves_the_batch_and_then_asks_for_a_smaller_tile(

@@ -42,15 +42,17 @@ def test_auto_takes_the_larger_model_where_a_gpu_is_expected(
 ) -> None:
     registry = Registry(Places(tmp_path / "data", tmp_path / "cache", only_fast))
     for gpu, there, picked in (
-        (False, "fast", "fast"), (True, "fast", "fast"),
-        (False, "balanced", "fast"), (True, "balanced", "balanced"),
-        (False, "best", "fast"), (True, "best", "best"),
+        (None, "fast", "fast"), ("cuda", "fast", "fast"),
+        (None, "balanced", "fast"), ("cuda", "balanced", "balanced"),
+        (None, "best", "fast"), ("cuda", "best", "best"), ("mps", "best", "balanced"),
     ):  # fmt: skip
         if there != "fast":
             shutil.copytree(only_fast / "fast", only_fast / there, dirs_exist_ok=True)
             card = only_fast / there / "model.toml"
             card.write_text(card.read_text().replace('name = "fast"', f'name = "{there}"'))
-        monkeypatch.setattr(module, "expects_gpu", lambda device, gpu=gpu: gpu and device == "auto")
+        monkeypatch.setattr(
+            module, "expected_gpu", lambda device, gpu=gpu: gpu if device == "auto" else None
+        )
         assert Session(settings(), registry).entry.name == picked
         assert Session(settings(device="cpu"), registry).entry.name == "fast"
 

@@ -11,7 +11,7 @@ torch itself is imported when an engine is made, not when this package is.
 from denoisetool.engine.core import Choice, Engine, Float, OutOfMemoryError, check_model, load_net
 from denoisetool.engine.devices import (
     devices,
-    expects_gpu,
+    expected_gpu,
     free_memory,
     native_bf16,
     pick_device,
@@ -25,7 +25,7 @@ __all__ = [
     "OutOfMemoryError",
     "check_model",
     "devices",
-    "expects_gpu",
+    "expected_gpu",
     "free_memory",
     "load_net",
     "native_bf16",

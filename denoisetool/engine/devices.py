@@ -62,21 +62,26 @@ def devices() -> dict[str, str]:
     return found
 
 
-def expects_gpu(wanted: str) -> bool:
-    """Whether `pick_device` is likely to take a GPU; told at once, torch is not loaded for it.
+def expected_gpu(wanted: str) -> str | None:
+    """The kind of GPU that `pick_device` is likely to take; told at once, without torch.
 
     Args:
         wanted: `auto`, or a named device.
+
+    Returns:
+        `cuda` (AMD's too), `mps` or `xpu`; None for the CPU.
     """
     if wanted != "auto":
-        return wanted != "cpu"
+        return None if wanted == "cpu" else wanted
     if sys.platform == "darwin":
-        return platform.machine() == "arm64"
+        return "mps" if platform.machine() == "arm64" else None
     built = _built_for()
     if os.name == "nt":
         driver = Path(os.environ.get("SYSTEMROOT", "C:/Windows")) / "System32" / "nvcuda.dll"
-        return "xpu" in built or ("cuda" in built and driver.exists())
-    return any(Path(node).exists() for kind in built for node in NODES[kind])
+        there = [kind for kind in built if kind == "xpu" or (kind == "cuda" and driver.exists())]
+    else:
+        there = [kind for kind in built if any(Path(node).exists() for node in NODES[kind])]
+    return next(("xpu" if kind == "xpu" else "cuda" for kind in there), None)
 
 
 def _built_for() -> set[str]:
