@@ -81,7 +81,7 @@ class Teacher:
             level = self.camera.level(noisy).float()
             usual = level.mean((1, 2, 3), keepdim=True)
             told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
-            found = self.camera(noisy, level) + found_apart(self.white, noisy, told, by)
+            found: Tensor = self.camera(noisy, level) + found_apart(self.white, noisy, told, by)
         return noisy - found.float() / 2
 
 
