@@ -13,9 +13,11 @@ from denoisetool import nets
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine, Float, OutOfMemoryError, devices, free_memory, pick_device
 from denoisetool.engine import core as engine_module
+from denoisetool.engine.fused import FusedBlock, fuse
 from denoisetool.errors import DeviceError, ModelError
 from denoisetool.metrics import psnr
 from denoisetool.modelcard import ModelCard
+from denoisetool.nets.unet import ResidualBlock
 from denoisetool.photo import Photo
 from denoisetool.registry import Registry
 from tests.photos import render
@@ -49,6 +51,38 @@ def test_shapes_and_batches(model: tuple[ModelCard, Path]) -> None:
     for tile, found in zip(tiles, together, strict=True):
         np.testing.assert_allclose(engine.noise([tile])[0], found, atol=1e-5)
         assert found.dtype == np.float16
+
+
+def test_fused_blocks_compute_the_same() -> None:
+    torch.manual_seed(0)
+    net = nets.build("experts", {**ARGS, "blocks": [2, 3], "soft": 2, "ensemble": 2}).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.03)
+    keys, x = list(net.state_dict()), torch.rand(2, 3, 48, 64)
+    x = x.contiguous(memory_format=torch.channels_last)
+    kinds = ("camera", "white", "soft")
+    with torch.inference_mode():
+        plain = [net(x, kind) for kind in kinds]
+        assert fuse(net) == 2 * 7
+        assert not [m for m in net.modules() if isinstance(m, ResidualBlock)]
+        assert list(net.state_dict()) == keys
+        for kind, before in zip(kinds, plain, strict=True):
+            torch.testing.assert_close(net(x, kind), before, atol=1e-6, rtol=1e-5)
+    assert plain[0].abs().max() > 0.01
+
+
+def test_blocks_stay_as_they_are_where_they_cannot_be_fused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = nets.build("unet", ARGS).eval()
+    assert fuse(net.to(torch.bfloat16)) == 0
+
+    def fail(*_args: object) -> None:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(FusedBlock, "forward", fail)
+    assert fuse(net.float()) == 0
+    assert fuse(nets.build("srresnet", {"channels": 3, "width": 8, "blocks": 1}).eval()) == 0
 
 
 def test_levels_are_those_of_the_nets_own_estimator(model: tuple[ModelCard, Path]) -> None:

@@ -112,6 +112,10 @@ class Engine:
         self.choice = Choice(name, chosen, f"{why}; {because}")
         if chosen != "fp32":
             self._net = self._converted(chosen)
+        if name == "cpu":
+            from denoisetool.engine.fused import fuse
+
+            fuse(self._exact)
         self.batch = 1 if name == "cpu" else 4
         threads = torch.get_num_threads()
         count = min(LANES, threads)
