@@ -25,22 +25,6 @@ def test_a_grown_net_computes_what_the_small_one_does() -> None:
         assert small(x).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("before", [0, 1])
-def test_a_scale_is_added_below_the_coarsest(before: int) -> None:
-    args = {**SMALL, "blocks": [1, 1, 2]}
-    deeper = {"widths": [8, 12, 16, 10], "blocks": [1, 1, 2 - before, 2], "level_width": 8}
-    deeper["down_blocks"] = [0, 1, before]
-    small, large = _trained(args), nets.build("unet", deeper)
-    large.load_state_dict(grown(small.state_dict(), large.state_dict()))
-    x = torch.rand(1, 3, 64, 64)
-    found = large(x)
-    with torch.inference_mode():
-        torch.testing.assert_close(found, small(x), atol=1e-5, rtol=1e-4)
-    found.square().mean().backward()
-    grad = large.get_parameter("up.2.weight").grad
-    assert grad is not None and grad.abs().max() > 0
-
-
 def test_one_step_uses_what_is_new() -> None:
     small, large = _trained(SMALL), nets.build("unet", LARGE)
     large.load_state_dict(grown(small.state_dict(), large.state_dict()))

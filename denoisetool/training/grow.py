@@ -1,4 +1,4 @@
-"""A wider and deeper net, or one with more scales, that starts from what a smaller one has learned.
+"""A wider and deeper net that starts from what a smaller one has learned.
 
 Function-preserving growth (Chen et al. 2016, "Net2Net"), with new features instead of copies: they
 see all that the old ones see, and nothing old listens to them yet; new blocks add nothing. So the
@@ -26,9 +26,9 @@ def grown(small: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str,
         All weights of the larger one. One that is smaller than it was, or has another kernel, stays
         as it is built: the nets are not of one kind then.
     """
-    result, placed = {}, _placed(small, fresh)
+    result = {}
     for key, weight in fresh.items():
-        new, old = weight.clone(), placed.get(key)
+        new, old = weight.clone(), small.get(key)
         closing = key.endswith(".second.weight")  # what a block adds
         if old is not None and _fits(old, new):
             if ".up." in f".{key}":
@@ -40,33 +40,10 @@ def grown(small: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str,
             new[:rows, ..., columns, :, :] = old
             if new.ndim > weight.ndim:
                 new = new.transpose(0, 1).flatten(0, 1).contiguous()
-        elif old is None and (closing or ".up." in f".{key}"):  # of a new block, or a new scale
+        elif old is None and closing:
             new.zero_()
         result[key] = new
     return result
-
-
-def _placed(small: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The smaller net's weights by their names in the larger one.
-
-    Where that has a coarser scale below the coarsest of the smaller one, the blocks in the middle
-    of the smaller one come before and after that scale.
-    """
-    placed = {}
-    for key, weight in small.items():
-        net, middle, rest = key.rpartition("middle.")
-        if middle:
-            scale, (block, name) = 0, rest.split(".", 1)
-            while f"{net}up.{scale}.weight" in small:
-                scale += 1
-            before = 0
-            while f"{net}encoder.{scale}.{before}.{name}" in fresh:
-                before += 1
-            if f"{net}up.{scale}.weight" in fresh:
-                on_the_way, at = ("encoder", 0) if int(block) < before else ("decoder", before)
-                key = f"{net}{on_the_way}.{scale}.{int(block) - at}.{name}"
-        placed[key] = weight
-    return placed
 
 
 def _fits(old: Tensor, new: Tensor) -> bool:
