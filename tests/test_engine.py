@@ -53,11 +53,13 @@ def test_shapes_and_batches(model: tuple[ModelCard, Path]) -> None:
         assert found.dtype == np.float16
 
 
-def test_fused_blocks_compute_the_same() -> None:
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_fused_blocks_compute_the_same(dtype: torch.dtype, near: float) -> None:
     torch.manual_seed(0)
     net = nets.build("experts", {**ARGS, "blocks": [2, 3], "soft": 2, "ensemble": 2}).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.03)
+    net = net.to(dtype)
     keys, x = list(net.state_dict()), torch.rand(2, 3, 48, 64)
     x = x.contiguous(memory_format=torch.channels_last)
     kinds = ("camera", "white", "soft")
@@ -67,7 +69,7 @@ def test_fused_blocks_compute_the_same() -> None:
         assert not [m for m in net.modules() if isinstance(m, ResidualBlock)]
         assert list(net.state_dict()) == keys
         for kind, before in zip(kinds, plain, strict=True):
-            torch.testing.assert_close(net(x, kind), before, atol=1e-6, rtol=1e-5)
+            assert (net(x, kind) - before).abs().max() <= near * before.abs().max()
     assert plain[0].abs().max() > 0.01
 
 
@@ -75,7 +77,7 @@ def test_blocks_stay_as_they_are_where_they_cannot_be_fused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     net = nets.build("unet", ARGS).eval()
-    assert fuse(net.to(torch.bfloat16)) == 0
+    assert fuse(net.to(torch.float64)) == 0
 
     def fail(*_args: object) -> None:
         raise RuntimeError("no such operation")

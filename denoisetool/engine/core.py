@@ -104,18 +104,13 @@ class Engine:
         self.card = card
         name, why = pick_device(device)
         self._device = torch.device(name)
-        self._exact = load_net(card, folder / WEIGHTS_FILE).to(self._device)
-        self._exact.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._exact = self._ready(load_net(card, folder / WEIGHTS_FILE).to(self._device))
         self._net = self._exact
         self.kinds: tuple[str, ...] = getattr(self._exact, "kinds", ())
         chosen, because = self._pick_precision(precision, cache)
         self.choice = Choice(name, chosen, f"{why}; {because}")
         if chosen != "fp32":
             self._net = self._converted(chosen)
-        if name == "cpu":
-            from denoisetool.engine.fused import fuse
-
-            fuse(self._exact)
         self.batch = 1 if name == "cpu" else 4
         threads = torch.get_num_threads()
         count = min(LANES, threads)
@@ -300,8 +295,15 @@ class Engine:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float16
         net = nets.build(self.card.net, self.card.net_args)
         net.load_state_dict(self._exact.state_dict())
-        net = net.to(self._device, dtype).eval()
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self._ready(net.to(self._device, dtype).eval())
+
+    def _ready(self, net: torch.nn.Module) -> torch.nn.Module:
+        """The same net, in the form that is computed fastest here."""
+        net.to(memory_format=self._torch.channels_last)  # type: ignore[call-overload]
+        if self._device.type == "cpu":
+            from denoisetool.engine.fused import fuse
+
+            fuse(net)
         return net
 
 

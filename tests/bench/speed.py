@@ -36,7 +36,7 @@ from PIL import Image
 
 from denoisetool import formats, tiling
 from denoisetool.denoiser import Denoiser
-from denoisetool.engine import Engine
+from denoisetool.engine import Engine, load_net
 from denoisetool.modelcard import CARD_FILE
 from denoisetool.nets.parts import convolutions, kmac_per_pixel
 from denoisetool.registry import Registry
@@ -90,7 +90,7 @@ def peak(model: str, example: Path) -> dict[str, Any]:
     width, height = SIZES[12]
     layout = (engine.tile_side(), entry.card.overlap, entry.card.stride)
     shape = next(iter(tiling.plan(height, width, *layout))).shape
-    net: Any = engine._net
+    net: Any = load_net(entry.card, entry.weights).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if kind is not None:
         net = net.for_kind(kind)
     inputs: list[tuple[torch.nn.Module, torch.Tensor]] = []
