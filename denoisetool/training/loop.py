@@ -26,6 +26,7 @@ from denoisetool.nets.unet import UNet
 from denoisetool.training.args import Recipe
 from denoisetool.training.batches import Batch, Source
 from denoisetool.training.contrast import contrastive_loss
+from denoisetool.training.dormant import revive
 from denoisetool.training.losses import level_loss, mean_psnr, true_level
 from denoisetool.training.objective import Objective
 from denoisetool.training.optim import MatrixOptimizer
@@ -37,6 +38,8 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 LEVEL_WEIGHT = 0.3
 WILD = 2.5
+REVIVAL = 250
+"""Every how many of a net's steps, in the first half, its dormant features are revived."""
 
 
 class Trainer:
@@ -69,6 +72,8 @@ class Trainer:
         self.recipe, self.source, self.folder = recipe, source, folder
         self.team = Team()
         self.device = torch.device(device)
+        # What has died decays for ever; numbers below 1e-38 took ten times as long to multiply.
+        torch.set_flush_denormal(True)
         torch.manual_seed(recipe.seed)
         self.net = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -92,6 +97,7 @@ class Trainer:
         self.usual_norms = [recipe.clip] * len(self.experts)
         self.step = 0
         self.pixels = 0
+        self.revived = 0
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
             self._resume()
@@ -113,10 +119,11 @@ class Trainer:
                     "psnr": round(float(torch.stack(total).mean()), 3),
                     "rate": self.recipe.rate_at(self.step),
                     "pixels": self.pixels,
+                    "revived": self.revived,
                     "seconds_per_step": round(seconds, 4),
                     "eta_seconds": round(seconds * (last - self.step)),
                 }
-                total = []
+                total, self.revived = [], 0
                 if self.team.first:
                     with (self.folder / LOG).open("a", encoding="utf-8") as log:
                         log.write(json.dumps(line) + "\n")
@@ -126,6 +133,11 @@ class Trainer:
 
     def _train_step(self, batch: Batch) -> Tensor:
         turn, seen = self.step % len(self.experts), self.step // len(self.experts)
+        if seen % REVIVAL == 0 and self.step < self.recipe.steps / 2:
+            chance = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+            self.revived += revive(
+                self.experts[turn], lambda: self._forward(batch), chance, self.team
+            )
         found, penalty = self._forward(batch)
         scale = batch.target.shape[-1] // batch.noisy.shape[-1]
         batch = replace(batch, noisy=enlarged(batch.noisy, scale))

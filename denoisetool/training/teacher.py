@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoisetool.nets.experts import APART, Experts, found_apart
@@ -34,6 +35,8 @@ SOFT, SHARP = 0.10, 0.16
 """Clean patches above the second `sharpness` alone count, those below the first not at all. The
 truths of `nam` and `polyu` have 0.02 to 0.14 (5 % are outside on each side), Kodak's 0.08 to 0.51.
 """
+REACH = 6
+"""Pixels on each side of the boxes that tell coarse colour, see `coarse_chroma`."""
 
 
 class Teacher:
@@ -71,6 +74,7 @@ class Teacher:
         target = batch.target.clone()
         if len(taught):
             agreed = self._agreed(batch.noisy[taught], step)
+            agreed = agreed + coarse_chroma(batch.target[taught] - agreed)
             target[taught] = target[taught].lerp(agreed, share[taught][:, None, None, None])
         return target
 
@@ -83,6 +87,14 @@ class Teacher:
             told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
             found: Tensor = self.camera(noisy, level) + found_apart(self.white, noisy, told, by)
         return noisy - found.float() / 2
+
+
+def coarse_chroma(picture: Tensor) -> Tensor:
+    """What of a picture's colour is left when it is averaged over about 18 pixels, (N, C, H, W)."""
+    chroma = picture - picture.mean(1, keepdim=True)
+    for _ in range(2):
+        chroma = F.avg_pool2d(chroma, 2 * REACH + 1, 1, REACH, count_include_pad=False)
+    return chroma
 
 
 def sharpness(clean: Tensor) -> Tensor:
