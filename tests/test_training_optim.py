@@ -103,3 +103,16 @@ def test_a_layout_it_cannot_share_is_refused() -> None:
     net.weight = nn.Parameter(torch.rand(4, 4, 3, 6)[..., ::2])
     with pytest.raises(ValueError, match="dense"):
         MatrixOptimizer(net, 0.0)
+
+
+def test_weights_without_a_gradient_do_not_drift_on_old_momentum() -> None:
+    matrix = nn.Parameter(torch.ones(4, 8))
+    muon = optim.Muon([matrix], 0.0)
+    muon.param_groups[0]["lr"] = 0.01
+    matrix.grad = torch.rand(4, 8)
+    muon.step()
+    moved = matrix.detach().clone()
+    assert not torch.equal(moved, torch.ones(4, 8))
+    matrix.grad = torch.zeros(4, 8)
+    muon.step()
+    torch.testing.assert_close(matrix.detach(), moved, atol=0, rtol=0)

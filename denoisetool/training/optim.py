@@ -36,7 +36,8 @@ class Muon(torch.optim.Optimizer):
         """One step along the gradients."""
         for group in self.param_groups:
             for matrix in group["params"]:
-                if matrix.grad is None:
+                # Whatever is left of a momentum would be a step of full size.
+                if matrix.grad is None or not matrix.grad.any():
                     continue
                 state = self.state[matrix]
                 if not state:
