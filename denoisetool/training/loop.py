@@ -72,8 +72,6 @@ class Trainer:
         self.recipe, self.source, self.folder = recipe, source, folder
         self.team = Team()
         self.device = torch.device(device)
-        # What has died decays for ever; numbers below 1e-38 took ten times as long to multiply.
-        torch.set_flush_denormal(True)
         torch.manual_seed(recipe.seed)
         self.net = nets.build(recipe.net, recipe.net_args).to(self.device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

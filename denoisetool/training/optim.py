@@ -16,6 +16,10 @@ RMS = 0.2
 ITERATIONS, QUINTIC = 5, (3.4445, -4.7750, 2.0315)
 """Of Newton-Schulz, with the coefficients of Jordan et al.: singular values end at 0.5 to 1.5."""
 
+GONE, DUST = 1e-20, 1e-9
+"""Momentum, and share of a matrix, below which a value is 0. The momentum of features that have
+died decays for ever, and with numbers below 1e-38 a CPU multiplies thirteen times as slowly."""
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose singular values are all made nearly 1 before each step.
@@ -43,6 +47,7 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(matrix)
                 momentum = state["momentum"].lerp_(matrix.grad, 1 - MOMENTUM)
+                _dust_off(momentum, GONE)
                 change = orthogonal(matrix.grad.lerp(momentum, MOMENTUM))  # Nesterov's
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 size = RMS * max(matrix.shape) ** 0.5
@@ -57,9 +62,15 @@ def orthogonal(matrix: Tensor) -> Tensor:
     found = (matrix.T if tall else matrix).to(dtype)
     found = found / found.norm().clamp(min=1e-7)
     for _ in range(ITERATIONS):
+        _dust_off(found, DUST)
         gram = found @ found.T
         found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
     return (found.T if tall else found).to(matrix.dtype)
+
+
+def _dust_off(matrix: Tensor, least: float) -> None:
+    """Set to 0 what is smaller."""
+    matrix.masked_fill_(matrix.abs() < least, 0)
 
 
 class MatrixOptimizer:
