@@ -59,7 +59,8 @@ class Scout:
         self._folders, self._options = folders, options
         self._ready, self._coming, self._finish = ready, coming, finish
         self._tell, self._well = tell, well
-        self._hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
+        # No SimpleQueue: after a signal its `get` may wait for good instead of for the timeout.
+        self._hints: queue.Queue[Hint] = queue.Queue()
         self._lock = threading.Lock()
         self._open = 0
         self._stop = threading.Event()

@@ -95,7 +95,7 @@ class Watcher:
         self._untidy: set[Path] = set()
         self._ledger_told = False
         self._model = ""
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()  # see scout.py
         self._ready: list[_Item] = []
         self._in_hand: dict[int, _Item] = {}
         self._worker: Worker | None = None
