@@ -237,13 +237,27 @@ def test_a_dead_observer_is_begun_anew(victim: str, desk: Desk) -> None:
     elif victim == "observer":
         observer._observer.stop()
     else:
-        from watchdog.observers.inotify_c import InotifyFD
-
-        InotifyFD.get_instance().stop()
+        observer._observer._inotify_fd.stop()
     wait_for(lambda: "observer_restarted" in desk.notices())
     wait_for(lambda: desk.folder.observer not in (None, observer))
     desk.drop("a.jpg")
     wait_for(lambda: desk.names() == ["a.jpg"])
+
+
+def test_an_observer_that_hangs_is_left_behind(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("denoisetool.watch.observe._STOP_SECONDS", 0.1)
+    desk.scout.start()
+    wait_for(lambda: desk.folder.observer is not None and desk.folder.scans >= 1)
+    observer = desk.folder.observer
+    assert observer is not None
+    go_on = threading.Event()
+    monkeypatch.setattr(observer._observer, "stop", go_on.wait)
+    monkeypatch.setattr(observer, "problem", lambda: "it hangs")
+    wait_for(lambda: desk.folder.observer not in (None, observer))
+    desk.drop("a.jpg")
+    wait_for(lambda: desk.names() == ["a.jpg"])
+    go_on.set()
+    observer._observer.unschedule_all()
 
 
 def test_a_folder_that_goes_away_is_waited_for(desk: Desk, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ class Hint(NamedTuple):
 
 Tell = Callable[[Hint], None]
 _LOGGER = "watchdog"
+_STOP_SECONDS = 5.0
 _NETWORK = {
     *("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p"),
     *("afs", "ceph", "glusterfs", "lustre", "ncpfs", "vboxsf", "prl_fs", "virtiofs", "drvfs"),
@@ -73,7 +75,6 @@ class Observer:
         logging.getLogger(_LOGGER).addHandler(self._overflow)
         # It warns, with pages of its insides, of folders that it comes to know twice.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
-        _forget_dead_reader()
         self._observer: Any = SystemObserver()
         try:
             self._observer.schedule(handler, str(root), recursive=recursive, event_filter=wanted)
@@ -91,15 +92,24 @@ class Observer:
         emitters = list(self._observer.emitters)
         if not emitters or not all(emitter.is_alive() for emitter in emitters):
             return "the source of events died"
-        return "the reader of events died" if _reader_died() else None
+        # Linux: a thread of its own reads what the system sends, and the library never asks for it.
+        reader = getattr(self._observer, "_inotify_fd", None)
+        if reader is not None and not reader.is_alive():
+            return "the reader of events died"
+        return None
 
     def stop(self) -> None:
-        """End it; safe where it has died already."""
+        """End it; safe where it has died already, and where it hangs."""
         logging.getLogger(_LOGGER).removeHandler(self._overflow)
-        with contextlib.suppress(Exception):
-            self._observer.stop()
-        with contextlib.suppress(Exception):
-            self._observer.join(5)
+        # The library waits for its threads without a limit.
+        ending = threading.Thread(target=self._end, name="unobserve", daemon=True)
+        ending.start()
+        ending.join(_STOP_SECONDS)
+
+    def _end(self) -> None:
+        for step in (self._observer.stop, self._observer.join):
+            with contextlib.suppress(Exception):
+                step()
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
@@ -204,19 +214,3 @@ class _Overflow(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002
         """Anything that the library warns of may mean lost events."""
         self._lost()
-
-
-def _shared() -> Any:
-    """The class that holds the one thread that all watches of a Linux process share."""
-    return getattr(sys.modules.get("watchdog.observers.inotify_c"), "InotifyFD", None)
-
-
-def _reader_died() -> bool:
-    reader = getattr(_shared(), "_instance", None)
-    return reader is not None and not reader.is_alive()
-
-
-def _forget_dead_reader() -> None:
-    """The library keeps the thread for good, also when it has ended; then no event comes again."""
-    if _reader_died():
-        _shared()._instance = None
