@@ -44,7 +44,7 @@ class Task:
         source: the photo.
         target: its output.
         format: name of the format to write, None for the photo's own.
-        own: whether what is at the target now was made by this watch from this name.
+        own: whether this watch made, or may have made, what is at the target now, from this name.
         overwrite: replace what is in the way; skip_existing: take it for the output.
     """
 
@@ -225,10 +225,14 @@ class _Server:
             return _skipped(source, None, "an output of this program")
         job = Job(source, target, task.format)
         verdict = self._index.lookup(target, source, self._pipeline.fingerprint)
+        if verdict is files.Verdict.SAME:
+            outcome = _skipped(source, target, "already done")
+            # Its hash is of what is there now; that may have come after the look.
+            verdict = self._index.lookup(target, source, self._pipeline.fingerprint)
+            if verdict is files.Verdict.SAME:
+                return outcome
         if verdict is files.Verdict.MISSING:
             return job
-        if verdict is files.Verdict.SAME:
-            return _skipped(source, target, "already done")
         if task.overwrite or (task.own and verdict is files.Verdict.DIFFERENT):
             return Job(source, target, task.format, overwrite=True)
         if task.skip_existing:
