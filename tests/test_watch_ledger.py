@@ -199,10 +199,25 @@ def test_a_full_disk_under_the_ledger_is_waited_for(ledger: Ledger) -> None:
 
 
 def test_what_was_made_of_earlier_content(ledger: Ledger) -> None:
-    target = Path("/out/x.jpg")
+    finish(ledger, begin(ledger, A))
+    ledger.arrive([(A, NEW), (B, NEW)])
+    assert ledger.may_have_made(ledger.row(number(ledger, A)))
+    assert not ledger.may_have_made(ledger.row(number(ledger, B)))
+
+
+def test_what_was_begun_before_a_kill_may_have_been_made(ledger: Ledger) -> None:
     found = begin(ledger, A)
-    assert not ledger.made_before(A, target), "begun is not made"
-    finish(ledger, found)
-    ledger.arrive([(A, NEW)])
-    assert ledger.made_before(A, target)
-    assert not ledger.made_before(B, target)
+    ledger.start_over()
+    assert ledger.may_have_made(ledger.row(found))
+
+
+@pytest.mark.parametrize("how", ["retried", "new content"])
+def test_what_failed_made_nothing(how: str, ledger: Ledger) -> None:
+    found = begin(ledger, A)
+    ledger.fail(found, None, "the output exists", "OutputExists")
+    if how == "retried":
+        ledger.retry_failed()
+    else:
+        ledger.arrive([(A, NEW)])
+    assert ledger.row(found).target is not None
+    assert not ledger.may_have_made(ledger.row(found))

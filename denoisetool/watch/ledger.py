@@ -44,7 +44,7 @@ CREATE TABLE photos (
     target BLOB,
     target_key TEXT,
     arrived REAL NOT NULL,
-    started REAL,
+    started REAL,                  -- the last try, NULL again where it is to be begun anew
     finished REAL,
     megapixels REAL NOT NULL DEFAULT 0,
     seconds REAL NOT NULL DEFAULT 0,
@@ -192,7 +192,7 @@ class Ledger:
                         " ON CONFLICT (path) WHERE current DO UPDATE SET size = excluded.size,"
                         " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,"
                         " state = 'waiting', reason = '', error = NULL, digest = NULL,"
-                        " finished = NULL",
+                        " started = NULL, finished = NULL",
                         (key, *stamp, target, target_key, now),
                     )
 
@@ -281,8 +281,8 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> int:
             return connection.execute(
-                "UPDATE photos SET state = 'waiting', reason = '', error = NULL, finished = NULL"
-                " WHERE state = 'failed'"
+                "UPDATE photos SET state = 'waiting', reason = '', error = NULL, started = NULL,"
+                " finished = NULL WHERE state = 'failed'"
             ).rowcount
 
         return self._use(work)
@@ -323,13 +323,19 @@ class Ledger:
         key = os.fsencode(path)
         return self._use(lambda c: c.execute(query, (target_key, key)).fetchone() is not None)
 
-    def made_before(self, path: Path, target: Path) -> bool:
-        """Whether an earlier content of this name was done, and its result went to `target`."""
+    def may_have_made(self, row: Row) -> bool:
+        """Whether this watch may have made what is at the target of a photo that waits.
+
+        It has if an earlier content of this name was done, with its result there. And it may have
+        if the photo was begun, and a kill came before its outcome was written down.
+        """
+        if row.target is None or row.started is not None:
+            return row.target is not None
         query = (
             "SELECT 1 FROM photos WHERE path = ? AND target = ? AND state = 'done'"
             " AND NOT current AND moved IS NULL LIMIT 1"
         )
-        values = os.fsencode(path), os.fsencode(target)
+        values = os.fsencode(row.path), os.fsencode(row.target)
         return self._use(lambda c: c.execute(query, values).fetchone() is not None)
 
     # -- the watcher ---------------------------------------------------------------------------

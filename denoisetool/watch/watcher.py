@@ -284,9 +284,10 @@ class Watcher:
             self._failed(item, row, failure(path, None, problem))
             return
         # New content goes to where the old went, also if the name had to give way then.
-        own = row.target is not None and folder.ledger.made_before(relative, row.target)
-        if own and row.target is not None and _alike(row.target, target):
-            target = row.target
+        own = False
+        if row.target is not None and _alike(row.target, target):
+            own = folder.ledger.may_have_made(row)
+            target = row.target if own else target
         self._untidy.add(target.parent)
         folder.ledger.begin(row.id, stamp, target, files.target_key(target))
         item.number, item.target = row.id, target

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -267,6 +269,39 @@ def test_a_stopped_watcher_is_not_alive(
     finally:
         watch.process.send_signal(signal.SIGCONT)
     watch.stop()
+
+
+@pytest.mark.parametrize("written_down", [True, False])
+def test_new_content_after_a_kill(written_down: bool, tmp_path: Path) -> None:
+    """The kill came between an output and the note of it; then the photo was overwritten."""
+    watch = Watch(tmp_path)
+    watch.drop("a.jpg")
+    assert watch.ask("-o", watch.out, "--once").returncode == 0
+    before = (watch.out / "a.jpg").read_bytes()
+    if not written_down:
+        ledger = next((watch.home / "state" / "watch").glob("*.sqlite"))
+        with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+            connection.execute(
+                "UPDATE photos SET state = 'working', digest = NULL, finished = NULL, after = ''"
+            )
+    watch.drop("a.jpg", 1)
+    assert watch.ask("-o", watch.out, "--once").returncode == 0, watch.status()
+    assert (watch.out / "a.jpg").read_bytes() != before
+    found = watch.status()
+    assert (found["done"], found["failed"]) == (1 + written_down, 0)
+
+
+def test_what_another_run_made_is_not_replaced(tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    watch.drop("a.jpg")
+    batch = [each for each in watch.command("-o", watch.out) if each != "watch"]
+    subprocess.run(batch, check=True, cwd=processes.ROOT, env=processes.environment(watch.home))
+    before = (watch.out / "a.jpg").read_bytes()
+    watch.drop("a.jpg", 1)
+    for words in ((), ("--retry-failed",)):
+        assert watch.ask("-o", watch.out, "--once", *words).returncode == 1
+        assert watch.status()["failures"][0]["error"] == "OutputExists"
+    assert (watch.out / "a.jpg").read_bytes() == before
 
 
 def test_retry_failed_in_a_running_watch(watching: Watching) -> None:
