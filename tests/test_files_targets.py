@@ -345,3 +345,16 @@ def test_a_target_of_an_earlier_plan_is_given_way_to() -> None:
     assert list(targets(made).values()) == ["a (2).jpg"]
     free = plan([photo("b.jpg")], Destination(folder=OUT), claimed=earlier.__contains__)
     assert list(targets(free).values()) == ["b.jpg"]
+
+
+def test_a_folder_that_is_made_meanwhile_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(path: Path) -> bool:
+        found = path.is_dir()
+        (tmp_path / "out").mkdir(exist_ok=True)
+        return found
+
+    monkeypatch.setattr("denoisetool.files.targets.is_folder", asked)
+    found = plan([photo("a.jpg")], Destination(folder=tmp_path / "out"))
+    assert not found.problems

@@ -354,11 +354,12 @@ def _unusable(
 def _no_folder(folder: Path) -> OutputError | None:
     """Why a folder neither is there nor can be made."""
     for place in (folder, *folder.parents):
+        if not os.path.lexists(place):  # asked first: a worker may make the folder meanwhile
+            continue
         if is_folder(place):
             return None
-        if os.path.lexists(place):
-            hint = "choose another folder with -o"
-            return OutputError("a file is in the way of this folder", path=place, hint=hint)
+        hint = "choose another folder with -o"
+        return OutputError("a file is in the way of this folder", path=place, hint=hint)
     return None
 
 
