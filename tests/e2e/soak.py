@@ -454,8 +454,12 @@ class Soak:
             return []
         connection = sqlite3.connect(found[0], timeout=60)
         connection.row_factory = sqlite3.Row
-        rows = [dict(row) for row in connection.execute("SELECT * FROM photos ORDER BY id")]
-        connection.close()
+        with contextlib.closing(connection):
+            try:
+                found_rows = connection.execute("SELECT * FROM photos ORDER BY id").fetchall()
+            except sqlite3.OperationalError:  # killed before it had made the tables
+                return []
+        rows = [dict(row) for row in found_rows]
         for row in rows:
             row["path"] = self.inbox / os.fsdecode(row["path"])
         return rows
