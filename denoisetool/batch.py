@@ -112,11 +112,13 @@ def prepare(
     look = _Look()
     sources: list[files.Source] = []
     sizes: dict[Path, float] = {}
+    beside: list[Path] = []
     for found in files.walk(
         inputs, sniff=look, unsupported=formats.unsupported_kind, exclude=where.exclude
     ):
         if not isinstance(found, files.Skipped) and found.path in without:
             batch.ignored.append(files.Skipped(found.path, "left out"))
+            beside.append(found.path)
         elif isinstance(found, files.Source):
             sources.append(found)
             sizes[found.path] = look.megapixels or found.size / BYTES_PER_MEGAPIXEL
@@ -124,14 +126,16 @@ def prepare(
             batch.ignored.append(found)
         else:
             batch.failed.append(failure(found.path, None, found.error))
+            beside.append(found.path)
     own = index.own_outputs([source.path for source in sources])
     batch.ignored += [files.Skipped(path, "our own output") for path in sorted(own)]
     sources = [source for source in sources if source.path not in own]
     wanted = format_for(where.file, format)
     suffixes = () if wanted is None else formats.by_name(wanted).suffixes
     batch.plan = files.plan(
-        sources, where, name=name, suffixes=(lambda _: suffixes) if suffixes else None, scale=scale
-    )
+        sources, where, name=name, suffixes=(lambda _: suffixes) if suffixes else None,
+        scale=scale, beside=beside,
+    )  # fmt: skip
     batch.failed += [failure(p.path, None, p.error) for p in batch.plan.problems]
     outputs = batch.plan.outputs
     verdicts = index.lookup_many([(o.target, o.source.path, fingerprint) for o in outputs])
@@ -142,7 +146,9 @@ def prepare(
         if verdict is files.Verdict.SAME:
             batch.skipped.append(Outcome(source, target, "skipped", "already done"))
         elif verdict is files.Verdict.MISSING or overwrite:
-            batch.jobs.append(Job(source, target, wanted, overwrite, sizes[source], scale))
+            batch.jobs.append(
+                Job(source, target, wanted, overwrite, sizes[source], scale, skip_existing)
+            )
         elif skip_existing:
             batch.skipped.append(Outcome(source, target, "skipped", "the output exists"))
         else:

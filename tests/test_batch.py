@@ -91,6 +91,24 @@ def test_other_settings_need_a_word(photos: Path, tmp_path: Path, index: files.I
     assert len(planned(photos, out, index, **other).skipped) == 3
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_an_input_that_cannot_be_read_is_not_replaced(
+    named: bool, tmp_path: Path, index: files.Index
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(pictures.png())
+    animation = folder / ("a_clean.jpg" if named else "a.jpg")
+    animation.write_bytes(b"GIF89a" + bytes(20))
+    inputs = [folder / "a.png", animation] if named else [folder]
+    output = None if named else folder
+    batch = planned(inputs, output, index, format="jpeg", overwrite=True)
+    assert not batch.jobs
+    assert "would replace an input" in " ".join(outcome.reason for outcome in batch.failed)
+    left = planned(inputs, output, index, format="jpeg", overwrite=True, without={animation})
+    assert not left.jobs
+
+
 def test_a_changed_photo_is_noticed(photos: Path, tmp_path: Path, index: files.Index) -> None:
     out = tmp_path / "out"
     finished(planned(photos, out, index), index)

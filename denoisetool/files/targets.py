@@ -34,6 +34,7 @@ photo ever loses a name to one that had to give way.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -140,6 +141,7 @@ def plan(
     suffixes: Suffixes | None = None,
     scale: int = 1,
     claimed: Claimed | None = None,
+    beside: Iterable[Path] = (),
 ) -> Plan:
     """Give every photo a target of its own; the module's docstring has the rules.
 
@@ -154,6 +156,7 @@ def plan(
             in; the first is used for new names. None, or an empty sequence, keeps the name as is.
         scale: how many times larger results are, for templates that say so.
         claimed: tells for a `target_key` whether it belongs to a photo of an earlier plan.
+        beside: inputs that get no output, such as unreadable ones; they are not replaced either.
 
     Raises:
         UsageError: a template that cannot be used.
@@ -171,7 +174,12 @@ def plan(
     else:
         namer = _Namer(where, template, suffixes, scale)
         wishes = [namer.wish(source, index) for index, source in enumerate(ordered, 1)]
-    return _settle(wishes, ordered, claimed)
+    inputs = {(source.device, source.inode) for source in ordered}
+    for path in beside:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            inputs.add((status.st_dev, status.st_ino))
+    return _settle(wishes, inputs, claimed)
 
 
 def target_key(target: Path) -> str:
@@ -285,14 +293,13 @@ class _Settler:
                 return slot
 
 
-def _settle(wishes: list[_Wish], ordered: list[Source], claimed: Claimed | None) -> Plan:
+def _settle(wishes: list[_Wish], inputs: set[tuple[int, int]], claimed: Claimed | None) -> Plan:
     """Turn wishes into targets: first all who can have their first name, then the rest."""
     settler = _Settler(claimed)
     good = [wish for wish in wishes if wish.error is None]
     firsts = [settler.slot(wish.folder, wish.names[0]) for wish in good]
     keepers = _keepers(good, firsts, settler)
     settler.taken.update(firsts[index].key for index in keepers)
-    inputs = {(source.device, source.inode) for source in ordered}
     places: dict[Path, DenoiseError | None] = {}
     outputs: list[Planned] = []
     problems = [Problem(wish.source.path, wish.error) for wish in wishes if wish.error]
