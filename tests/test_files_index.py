@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from denoisetool.files import (
     Index,
     Verdict,
     atomic_write,
+    database,
     digest,
     digest_file,
     identify,
@@ -290,7 +293,7 @@ def test_an_index_of_a_later_version_is_left_alone(desk: Desk) -> None:
     assert not (desk.folder / "state/outputs.sqlite.damaged").exists()
 
 
-def test_a_full_disk_turns_the_index_off(desk: Desk) -> None:
+def test_a_full_disk_is_told_and_the_index_goes_on(desk: Desk) -> None:
     connection = desk.index._connection
     assert connection is not None
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -299,6 +302,65 @@ def test_a_full_disk_turns_the_index_off(desk: Desk) -> None:
         make(desk.index, desk.folder / f"{number}", desk.source, b"clean", "A" * 2000)
     assert "full" in desk.index.warning
     assert (desk.folder / "14").exists()
+    connection.execute(f"PRAGMA max_page_count = {100 * pages}")
+    desk.make()
+    assert desk.verdict() is Verdict.SAME
+
+
+def test_a_busy_index_is_told_and_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
+    desk.reopen()
+    other = sqlite3.connect(desk.index.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    desk.make()
+    assert "locked" in desk.index.warning
+    other.execute("ROLLBACK")
+    other.close()
+    desk.make(b"clean again")
+    assert desk.verdict() is Verdict.SAME
+
+
+def meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> None:
+    """Have something happen between the first look into the index and that at the disk."""
+    look, todo = desk.index._rows, [work]
+
+    def rows(keys: Sequence[bytes]) -> Any:
+        found = look(keys)
+        while todo:
+            todo.pop()()
+        return found
+
+    monkeypatch.setattr(desk.index, "_rows", rows)
+
+
+def test_what_another_run_makes_meanwhile_is_known(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile(desk, monkeypatch, desk.make)
+    assert desk.verdict() is Verdict.SAME
+
+
+@pytest.mark.parametrize("how", ["own_outputs", "made"])
+def test_an_output_that_is_replaced_meanwhile_is_still_ours(
+    how: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.make()
+    meanwhile(desk, monkeypatch, lambda: desk.make(b"another"))
+    if how == "made":
+        assert desk.index.made(desk.target)
+    else:
+        assert desk.index.own_outputs([desk.source, desk.target]) == {desk.target}
+
+
+def test_another_photo_of_equal_size_and_time_is_told_apart(desk: Desk) -> None:
+    desk.make()
+    other = desk.folder / "card2" / "photo.jpg"
+    other.parent.mkdir()
+    status = desk.source.stat()
+    for data, verdict in ((b"other", Verdict.DIFFERENT), (b"noisy", Verdict.SAME)):
+        other.write_bytes(data)
+        os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert desk.index.lookup(desk.target, other, "A") is verdict
 
 
 def test_the_state_folder_moves_with_the_environment(

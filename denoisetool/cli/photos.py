@@ -81,7 +81,7 @@ def _run(
         if report is not None:
             report.see(event)
 
-    tally = Tally(batch)
+    tally, warned = Tally(batch), index.warning
     photos = len(batch.jobs)
     session.announce = lambda choice, entry: show(start_event(choice, entry, photos))
     with interruptible(quiet=console.quiet) as interrupts:
@@ -101,6 +101,8 @@ def _run(
     if problem is not None:
         summary = replace(summary, exit_code=problem.exit_code)
     console.show(summary)
+    if index.warning != warned:
+        console.say(f"note: {index.warning}")
     if problem is not None:
         show_error(problem, as_json=console.as_json)
     elif report is not None:

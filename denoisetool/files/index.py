@@ -45,6 +45,8 @@ _COLUMNS = (
 _VERSIONS_KEPT = 4
 _BATCH = 500
 _DAY = 24 * 3600.0
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+"""What may be over by the next photo: another process has the file, or the disk is full."""
 T = TypeVar("T")
 
 
@@ -64,6 +66,13 @@ class Verdict(enum.StrEnum):
 def state_folder() -> Path:
     """Where the index lives: `$DENOISETOOL_HOME/state`, else the platform's folder for state."""
     return settings.folder("state")
+
+
+class _Photo(NamedTuple):
+    """A photo and its key."""
+
+    path: Path
+    key: bytes
 
 
 class _Row(NamedTuple):
@@ -202,12 +211,23 @@ class Index:
 
     def lookup_many(self, items: Sequence[tuple[Path, Path, str]]) -> list[Verdict]:
         """`lookup` for many (target, source, fingerprint), in the same order, far quicker."""
+        verdicts = self._judged(items)
+        # Another run may have made an output since the rows were read; its intention came first.
+        foreign = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FOREIGN]
+        for i, verdict in zip(foreign, self._judged([items[i] for i in foreign]), strict=True):
+            verdicts[i] = verdict
+        return verdicts
+
+    def _judged(self, items: Sequence[tuple[Path, Path, str]]) -> list[Verdict]:
         keys = _keys(target for target, _, _ in items)
+        sources = _keys(source for _, source, _ in items)
         rows = self._rows(keys)
         learnt = _Learnt()
         verdicts = [
-            _judge(target, source, fingerprint, rows.get(key, []), learnt)
-            for key, (target, source, fingerprint) in zip(keys, items, strict=True)
+            _judge(target, _Photo(source, known_as), fingerprint, rows.get(key, []), learnt)
+            for key, known_as, (target, source, fingerprint) in zip(
+                keys, sources, items, strict=True
+            )
         ]
         if learnt.outputs or learnt.sources:
             self._note(learnt)
@@ -220,18 +240,30 @@ class Index:
         output given without the photo that it was made of is not among them: it is meant.
         """
         keys = _keys(paths)
-        known, rows, learnt = set(keys), self._rows(keys), _Learnt()
-        own = set()
-        for key, path in zip(keys, paths, strict=True):
-            made_of_these = [row for row in rows.get(key, []) if row.source in known]
-            if made_of_these and _intact(path, made_of_these, learnt):
-                own.add(path)
-        return own
+        known, rows = set(keys), self._rows(keys)
+        pairs = zip(keys, paths, strict=True)
+        return {path for key, path in pairs if self._ours(path, key, rows.get(key, []), known)}
 
     def made(self, path: Path) -> bool:
         """Whether this file is an untouched output of ours, whatever it was made of."""
-        learnt = _Learnt()
-        return bool(_intact(path, self._rows([_key(path)]).get(_key(path), []), learnt))
+        key = _key(path)
+        return self._ours(path, key, self._rows([key]).get(key, []), None)
+
+    def _ours(self, path: Path, key: bytes, rows: list[_Row], sources: set[bytes] | None) -> bool:
+        """Whether a file is one of these versions, or one that another run puts in its place now.
+
+        Args:
+            path: the file.
+            key: what the index knows it by.
+            rows: the versions, as they were read before.
+            sources: keys of the photos that it must be made of one of; None for any.
+        """
+        for rows_now in (rows, None):
+            found = self._rows([key]).get(key, []) if rows_now is None else rows_now
+            versions = [row for row in found if sources is None or row.source in sources]
+            if not versions or _intact(path, versions, _Learnt()):
+                return bool(versions)
+        return False
 
     def prune(self, limit: int = 1000) -> int:
         """Forget outputs that are gone; looks at the `limit` rows not looked at for longest.
@@ -301,6 +333,12 @@ class Index:
                 try:
                     return work(self._connection)
                 except sqlite3.Error as error:
+                    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+                        self.warning = (
+                            f"{self.path} could not be used for a while: {error}; a later run may"
+                            " not recognise some of these outputs"
+                        )
+                        break
                     self._recover(error)
             return otherwise
 
@@ -343,7 +381,7 @@ def _keys(paths: Iterable[Path]) -> list[bytes]:
 
 
 def _judge(
-    target: Path, source: Path, fingerprint: str, rows: list[_Row], learnt: _Learnt
+    target: Path, source: _Photo, fingerprint: str, rows: list[_Row], learnt: _Learnt
 ) -> Verdict:
     """Compare a target with all that was ever intended for it."""
     if not os.path.lexists(target):
@@ -374,16 +412,17 @@ def _intact(target: Path, rows: list[_Row], learnt: _Learnt) -> list[_Row]:
     return [row for row in rows if row.digest == found]
 
 
-def _made_of(source: Path, rows: list[_Row], learnt: _Learnt) -> bool:
+def _made_of(source: _Photo, rows: list[_Row], learnt: _Learnt) -> bool:
     """Whether one of these versions was made of what the source holds now."""
     try:
-        status = source.stat()
+        status = source.path.stat()
         rows = [row for row in rows if row.source_size == status.st_size]
         if not rows:
             return False
-        if any(row.source_mtime_ns == status.st_mtime_ns for row in rows):
+        known = (status.st_mtime_ns, source.key)
+        if any((row.source_mtime_ns, row.source) == known for row in rows):
             return True
-        found = identify(source)
+        found = identify(source.path)
     except (OSError, UnreadablePhoto):
         return False
     same = [row for row in rows if row.source_digest == found.digest]
