@@ -421,6 +421,21 @@ def test_what_appeared_during_the_work_is_not_replaced(tmp_path: Path) -> None:
     assert [p.name for p in job.target.parent.iterdir()] == [job.target.name]
 
 
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_what_appeared_is_skipped_where_that_was_asked_for(when: str, tmp_path: Path) -> None:
+    (job,) = jobs_in(tmp_path, 1, skip_existing=True)
+
+    def appear() -> None:
+        job.target.parent.mkdir()
+        job.target.write_bytes(b"somebody's")
+
+    if when == "before":
+        appear()
+    outcome = only(Pipeline(loads(GatedEngine(appear))), job)
+    assert (outcome.status, outcome.reason) == ("skipped", "the output exists")
+    assert job.target.read_bytes() == b"somebody's"
+
+
 def test_overwrite_replaces(tmp_path: Path) -> None:
     (job,) = jobs_in(tmp_path, 1, overwrite=True)
     job.target.parent.mkdir()
@@ -583,8 +598,10 @@ def test_an_unchanged_photo_is_copied_byte_for_byte(how: str, tmp_path: Path) ->
         assert not outcome.changed
         assert outcome.target is not None
         assert outcome.target.read_bytes() == outcome.source.read_bytes()
-        data, _, report = Pipeline(load).once(outcome.source.read_bytes())
+        assert outcome.notes == []
+        data, photo, report = Pipeline(load).once(outcome.source.read_bytes())
         assert data == outcome.source.read_bytes()
+        assert photo.notes + report.notes == []
         assert not report.changed
 
 

@@ -124,6 +124,7 @@ class Pipeline:
         formats.check(photo, target_format or photo.format, self.limits.scale)
         report = self.ready().denoise(photo)
         if not report.changed and self._same_file(photo, target_format):
+            photo.notes.clear()  # nothing is left out
             return data, photo, report
         out = io.BytesIO()
         formats.encode(photo, target_format or photo.format, out, self.options)
@@ -177,11 +178,18 @@ class Pipeline:
         job = item.job
         if job.overwrite or not os.path.lexists(job.target):
             return
-        if self._already_done(job):
-            item.outcome.status, item.outcome.reason = "skipped", "already done, by another run"
-            return
-        hint = "--overwrite replaces it, --skip-existing leaves it"
-        raise OutputExists("the output appeared while this run was under way", hint=hint)
+        if not self._skip(item):
+            hint = "--overwrite replaces it, --skip-existing leaves it"
+            raise OutputExists("the output appeared while this run was under way", hint=hint)
+
+    def _skip(self, item: Item) -> bool:
+        """Leave a target that has appeared, if that is right."""
+        outcome = item.outcome
+        if self._already_done(item.job):
+            outcome.status, outcome.reason = "skipped", "already done, by another run"
+        elif item.job.skip_existing:
+            outcome.status, outcome.reason = "skipped", "the output exists"
+        return not item.begun
 
     def _already_done(self, job: Job) -> bool:
         """Whether the target is what this run would make."""
@@ -207,7 +215,8 @@ class Pipeline:
                     report = item.report
                     note(outcome, report, item.photo)
                     self._write(item, item.photo, report)
-                    outcome.notes = item.photo.notes + report.notes
+                    copied = not report.changed and self._same_file(item.photo, item.job.format)
+                    outcome.notes = ([] if copied else item.photo.notes) + report.notes
         finally:
             item.photo = None
             budget.release(item.admitted)
@@ -234,9 +243,8 @@ class Pipeline:
                         fingerprint=self.fingerprint, size=size, digest=digest,
                     )  # fmt: skip
         except OutputExists:
-            if not self._already_done(job):
+            if not self._skip(item):
                 raise
-            item.outcome.status, item.outcome.reason = "skipped", "already done, by another run"
             return
         if self.index is not None:
             self.index.confirm(job.target)

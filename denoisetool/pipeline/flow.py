@@ -30,6 +30,7 @@ class Job:
         overwrite: whether an existing target may be replaced.
         megapixels: its size as far as it is known beforehand, for progress.
         scale: how many times larger its result will be on each side, for those who plan.
+        skip_existing: whether a target that appears meanwhile is left, which is no failure then.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class Job:
     overwrite: bool = False
     megapixels: float = 0.0
     scale: int = 1
+    skip_existing: bool = False
 
 
 Progress = Callable[[Job, float], None]

@@ -223,7 +223,7 @@ class _Server:
         source, target = task.source, task.target
         if self._index.made(source):
             return _skipped(source, None, "an output of this program")
-        job = Job(source, target, task.format)
+        job = Job(source, target, task.format, skip_existing=task.skip_existing)
         verdict = self._index.lookup(target, source, self._pipeline.fingerprint)
         if verdict is files.Verdict.SAME:
             outcome = _skipped(source, target, "already done")
