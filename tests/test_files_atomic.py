@@ -92,6 +92,16 @@ def test_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_bytes() == b"old"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_link_to_a_pipe_is_no_place_for_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    link = tmp_path / "link"
+    link.symlink_to("pipe")
+    with pytest.raises(errors.OutputError, match="device or pipe"):
+        write(link, overwrite=True)
+    assert link.is_symlink()
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_appears_meanwhile_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
@@ -173,6 +183,8 @@ def test_a_full_disk_is_told_apart_from_other_errors(
 
     with pytest.raises(errors.OutputError, match="full"):
         inside(OSError(errno.ENOSPC, "No space left on device"))()
+    with pytest.raises(errors.OutputError, match="cannot be written"):
+        inside(OSError(errno.EIO, "Input/output error"))()
     with pytest.raises(PermissionError):  # about the source, for all we know
         inside(PermissionError(errno.EACCES, "Permission denied"))()
     with pytest.raises(OSError, match="encoder error"):

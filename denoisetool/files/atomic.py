@@ -39,6 +39,13 @@ _NO_LINKS = {
     *(errno.ENOTSUP, errno.EOPNOTSUPP),
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_GONE = {
+    errno.EIO,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EROFS,
+    getattr(errno, "ESTALE", errno.EIO),
+}
 _ALMOST_NOTHING = 1 << 20
 _RETRIES = 5
 _ELSEWHERE = "choose another place with -o"
@@ -203,7 +210,10 @@ def _check_place(target: Path, *, overwrite: bool) -> None:
         return
     if stat.S_ISDIR(mode):
         raise OutputError("there is a folder of that name", path=target, hint=_ELSEWHERE)
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+    if stat.S_ISLNK(mode):  # /dev/stdout is one
+        with contextlib.suppress(OSError):
+            mode = target.stat().st_mode
+    if not any(is_kind(mode) for is_kind in (stat.S_ISREG, stat.S_ISLNK, stat.S_ISDIR)):
         raise OutputError("this is a device or pipe, not a file", path=target, hint=_ELSEWHERE)
     if not overwrite:
         raise _exists(target)
@@ -277,16 +287,16 @@ def errors_told(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _full_disk_told(target: Path) -> Iterator[None]:
-    """Turn a full disk, and only that, into an error of ours.
+    """Turn a full disk, or one that fails, into an error of ours.
 
-    Other errors in the block may be about reading. Encoders written in C lose the number of the
-    error: then the free space tells.
+    Other errors in the block may be about reading, and those are told where it is done. Encoders
+    written in C lose the number of the error: then the free space tells.
     """
     try:
         yield
     except OSError as error:
         lost = error.errno is None
-        if error.errno in _FULL or (lost and free_bytes(target) < _ALMOST_NOTHING):
+        if error.errno in _FULL | _DISK_GONE or (lost and free_bytes(target) < _ALMOST_NOTHING):
             raise _output_error(error, target) from error
         raise
 
