@@ -24,6 +24,8 @@ _BAND_SAMPLES = 1 << 20
 
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5
+SSIM_WINDOW = 2 * _SSIM_RADIUS + 1
+"""Pixels that `ssim` needs on each side."""
 _SSIM_K1 = 0.01
 _SSIM_K2 = 0.03
 
@@ -82,7 +84,7 @@ def ssim(a: Array, b: Array, peak: float = 255.0) -> float:
     """
     _same_shape(a, b)
     height, width, channels = a.shape
-    window = 2 * _SSIM_RADIUS + 1
+    window = SSIM_WINDOW
     if min(height, width) < window:
         raise ValueError(f"SSIM needs at least {window}x{window} pixels, not {width}x{height}")
     step = max(window, _BAND_SAMPLES // width)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -391,6 +392,37 @@ def test_pipes_misused(
     ran = cli(*words)
     assert (ran.code, message in ran.err) == (code, True), ran.err
     assert [p.name for p in tmp_path.iterdir() if p.name != "home"] == []
+
+
+@pytest.mark.usefixtures("fake_engine")
+@pytest.mark.parametrize(
+    ("stream", "words", "code"),
+    [("stdin", ["-", "-o", "x.png"], 2), ("stdout", ["a.png", "-o", "-"], 2),
+     ("stdout", ["a.png", "--json"], 6)],
+)  # fmt: skip
+def test_closed_streams(
+    stream: str, words: list[str], code: int, cli: Cli, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(pictures.png())
+    monkeypatch.setattr(sys, stream, None)
+    ran = cli(*words)
+    assert ran.code == code
+    assert "is closed" in ran.err
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_a_stderr_that_takes_nothing_costs_no_photo(
+    photos: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, f"No space left on device: {text}")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert cli(photos, "-o", tmp_path / "out").code == 0
+    assert (tmp_path / "out" / "a.jpg").is_file()
 
 
 def test_terminals_are_no_pipes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

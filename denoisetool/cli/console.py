@@ -40,6 +40,8 @@ def print_line(text: str) -> None:
     Raises:
         OutputError: stdout cannot take it. A reader that went away stays BrokenPipeError.
     """
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
     try:
         sys.stdout.write(printable(text, sys.stdout) + "\n")
         sys.stdout.flush()
@@ -55,10 +57,20 @@ def stdout_error(error: OSError) -> OutputError:
 
 
 def print_error(text: str) -> None:
-    """One line for people on stderr, which a windowed program does not have."""
-    if sys.stderr is not None:
+    """One line for people on stderr, which a windowed program does not have.
+
+    Where it cannot be written, as on a full disk or a terminal that was closed, the work goes on. A
+    reader that went away stays BrokenPipeError.
+    """
+    if sys.stderr is None:
+        return
+    try:
         sys.stderr.write(printable(text, sys.stderr) + "\n")
         sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:

@@ -76,6 +76,9 @@ def score(noisy: Path, truth: Path, denoiser: Denoiser | None) -> Score:
     if photo.pixels.shape != target.pixels.shape:
         sizes = f"{_size(photo)} against {_size(target)}"
         raise UnreadablePhoto(f"the pair differs in size or channels: {sizes}", path=noisy)
+    if min(photo.height, photo.width) < metrics.SSIM_WINDOW:
+        what = f"too small to be scored: {_size(photo)}"
+        raise UnreadablePhoto(what, path=noisy, hint=f"{metrics.SSIM_WINDOW} pixels are needed")
     before = photo.pixels.astype(np.float32) / photo.peak * 255
     clean = target.pixels.astype(np.float32) / target.peak * 255
     if denoiser is not None:

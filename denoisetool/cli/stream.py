@@ -84,6 +84,10 @@ def _check(
         raise UsageError("- stands for one photo; give no other input beside it or beside -o -")
     if dry_run:
         raise UsageError("--dry-run cannot look into a pipe", hint="leave it out, or give files")
+    if photos[0] == PIPE and sys.stdin is None:
+        raise UsageError("standard input is closed", hint="pipe a photo in, or give its name")
+    if target is None and sys.stdout is None:
+        raise UsageError("standard output is closed", hint="use -o FILE, or pipe it on")
     if photos[0] == PIPE and sys.stdin.isatty():
         raise UsageError("standard input is a terminal", hint="pipe a photo in, or give its name")
     if target is None:
