@@ -212,11 +212,11 @@ def test_evaluate_as_is_and_one_pair(pairs: tuple[Path, Path], cli: Cli) -> None
 
 def test_evaluate_refuses_what_is_too_small(pairs: tuple[Path, Path], cli: Cli) -> None:
     noisy, truth = pairs
-    for folder in pairs:
-        (folder / "small.png").write_bytes(pictures.png(10, 64))
+    (noisy / "small.jpg").write_bytes(pictures.jpeg(10, 64))
+    (truth / "small.png").write_bytes(pictures.png(10, 64))
     ran = cli("evaluate", noisy, truth, "--as-is")
     assert ran.code == 1
-    assert "small.png" in ran.err
+    assert "small.jpg" in ran.err
     assert "too small to be scored" in ran.err
     assert [line.split()[0] for line in ran.out.splitlines()][-1] == "mean"
 
