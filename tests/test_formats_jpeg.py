@@ -60,6 +60,27 @@ def test_coding_of_the_source_is_reused(quality: int, subsampling: int, progress
     assert payloads(written, frame) == payloads(source, frame)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("quality", [None, 90, 100])
+def test_the_noisiest_pictures_fit_into_progressive_files(
+    quality: int | None, mode: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    channels = 3 if mode == "RGB" else 1
+    noise = np.random.default_rng(0).integers(0, 2, (240, 320, channels), np.uint8) * 255
+    photo = decode(
+        pillow_file(noise, mode, "JPEG", qtables=[[1] * 64], subsampling=0, keep_rgb=True)
+    )
+    written = []
+    for progressive in (False, True):
+        photo.extras["progressive"] = progressive
+        out = io.BytesIO()
+        encode(photo, "jpeg", out, EncodeOptions(quality=quality))
+        assert bool(payloads(out.getvalue(), SOF2)) == progressive
+        written.append(decode(out.getvalue()).pixels)
+    np.testing.assert_array_equal(written[0], written[1])
+    assert capfd.readouterr().err == ""
+
+
 def test_three_different_tables_are_reused() -> None:
     tables = [[2 + i // 8] * 64 for i in (0, 8, 16)]
     source = pillow_file(picture("8", "RGB"), "RGB", "JPEG", qtables=tables, subsampling=0)

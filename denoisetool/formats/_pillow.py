@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,26 @@ Array = npt.NDArray[Any]
 
 PLUGINS = {"jpeg": "JpegImagePlugin", "webp": "WebPImagePlugin", "bmp": "BmpImagePlugin"}
 BAND_BYTES = 2 << 20
+
+
+class Room(bytes):
+    """No bytes that count as `size`: as `extra` of a JPEG they only make Pillow's buffer larger.
+
+    A progressive file must fit into that buffer whole, and noise takes more than Pillow allows
+    for. The buffer's other setting, `ImageFile.MAXBLOCK`, is one for all threads.
+    """
+
+    def __new__(cls, size: int) -> Self:
+        """Room of `size` bytes."""
+        made = super().__new__(cls)
+        made.size = size
+        return made
+
+    size: int
+
+    def __len__(self) -> int:
+        """The bytes that Pillow adds."""
+        return self.size
 
 
 def open_image(name: str, data: bytes) -> Image:

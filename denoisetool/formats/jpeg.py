@@ -92,6 +92,8 @@ class Jpeg(Format):
         buffer = io.BytesIO()
         with _common.writing("jpeg"):
             settings = _settings(photo.extras if _is_own(photo) else {}, photo.channels, options)
+            if settings["progressive"]:
+                settings["extra"] = _pillow.Room(_most(samples.shape))
             image = _pillow.from_array(samples)
             image.save(buffer, "JPEG", **settings)
             del image, samples
@@ -233,6 +235,15 @@ def _settings(extras: dict[str, Any], channels: int, options: EncodeOptions) -> 
     if channels == 1:
         settings.pop("subsampling")
     return settings
+
+
+def _most(shape: tuple[int, ...]) -> int:
+    """More bytes than a JPEG of this shape takes: two a sample of whole blocks, and its tables.
+
+    With quantisation tables of ones, black and white noise takes 1.2.
+    """
+    height, width, channels = shape
+    return 2 * (height + -height % 16) * (width + -width % 16) * channels + (1 << 16)
 
 
 def _metadata_segments(photo: Photo, metadata: Metadata, *, strip: bool) -> list[bytes]:
