@@ -103,8 +103,8 @@ def spans(length: int, tile: int, margin: int, stride: int) -> list[Span]:
     count = -(-(total - shared) // (tile - shared))
     even = -(-(total + (count - 1) * shared) // count)
     tile = -(-even // stride) * stride  # equal windows: one shape for the engine to prepare
-    step = (total - tile) / (count - 1) / stride
-    starts = [int(i * step) * stride - border for i in range(count)]
+    steps = (total - tile) // stride
+    starts = [i * steps // (count - 1) * stride - border for i in range(count)]
     result = []
     for i, start in enumerate(starts):
         stop = start + tile

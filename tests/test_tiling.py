@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,21 @@ def test_every_counting_pixel_has_its_margin_of_real_context(
         if span.inner_stop < length:
             assert span.stop - span.inner_stop >= margin
     assert len({s.stop - s.start for s in spans}) == 1
+
+
+@pytest.mark.parametrize(("stride", "margin"), [(1, 11), (8, 24), (16, 33)])
+def test_the_last_window_ends_with_the_reflected_border_and_none_is_left_out(
+    stride: int, margin: int
+) -> None:
+    shared = 2 * -(-margin // stride) * stride + -(-tiling.RAMP // stride) * stride
+    for tile in (64, 128, 300, 735):
+        for length in range(1, 4000, 7):
+            spans = tiling.spans(length, tile, margin, stride)
+            case = length, tile
+            assert spans[0].start == -stride, case
+            assert spans[-1].stop == -(-length // stride) * stride + stride, case
+            for one, following in pairwise(spans):
+                assert one.start < following.start <= one.stop - shared, case
 
 
 @settings(max_examples=40)
