@@ -7,7 +7,7 @@ picture each they meet only at the photo's end. NumPy and PyTorch release the in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,17 +30,17 @@ class Lanes:
 
         What does not fill the lanes, such as the last of three items for two, is done by the
         caller, who has the whole machine then. After an exception nothing new is begun, what is
-        under way is waited for, and the exception is raised here.
+        under way is waited for, and the exception is raised here. Nothing else holds it, so that
+        the memory of the call that failed is free again as soon as it was handled.
         """
         shared = len(items) - len(items) % self.count if self.count > 1 else 0
         futures = [self._pool.submit(work, item) for item in items[:shared]]
         try:
-            for future in futures:
-                future.result()
+            for _ in map(Future.result, futures):
+                pass
         finally:
-            for future in futures:
-                future.cancel()
-            wait(futures)
+            wait([future for future in futures if not future.cancel()])
+            futures.clear()  # else the exception, whose traceback has this frame, holds itself
         for item in items[shared:]:
             work(item)
 

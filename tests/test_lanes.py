@@ -1,4 +1,7 @@
+import gc
 import threading
+import time
+import weakref
 
 import pytest
 
@@ -50,3 +53,28 @@ def test_an_exception_ends_it_and_leaves_nothing_running() -> None:
     assert count < 200
     lanes.each(lambda _: None, range(4))
     assert len(begun) == count
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_of_a_failed_call_is_kept_once_its_exception_was_handled(count: int) -> None:
+    class Tensor:
+        pass
+
+    made: list[weakref.ref[Tensor]] = []
+    together = threading.Barrier(count, timeout=10)
+
+    def work(_: int) -> None:
+        tensor = Tensor()
+        made.append(weakref.ref(tensor))
+        together.wait()
+        raise MemoryError
+
+    lanes = Lanes(count)
+    gc.disable()
+    try:
+        with pytest.raises(MemoryError):
+            lanes.each(work, range(2))
+        lanes.each(lambda _: time.sleep(0.01), range(4))  # the threads have let go by then
+        assert [ref() for ref in made] == [None] * count
+    finally:
+        gc.enable()
