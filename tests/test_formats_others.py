@@ -133,6 +133,17 @@ def test_png_other_chunks_are_kept_byte_for_byte() -> None:
     assert kinds == [b"IHDR", b"cHRM", b"gAMA", b"IDAT", b"IEND"]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (100, 1, 1), (500, 1, 3), (2000, 3, 1), (60000, 1, 1), (60000, 5, 3)]
+)
+def test_png_of_few_columns(shape: tuple[int, ...], dtype: type[np.unsignedinteger[Any]]) -> None:
+    noise = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+    written = again(Photo(noise, "png", "L" if shape[2] == 1 else "RGB"))
+    stored = imagecodecs.png_decode(written)
+    np.testing.assert_array_equal(stored.reshape(shape), noise)
+
+
 def test_png_bombs_and_damaged_metadata_cost_only_themselves() -> None:
     rows = picture("8", "RGB").reshape(40, -1)
     bomb = zlib.compress(b"\0" * (80 << 20), 9)
