@@ -252,6 +252,59 @@ def test_tile_side_follows_the_memory(model: tuple[ModelCard, Path]) -> None:
     assert free_memory() > 1e6
 
 
+@pytest.mark.parametrize(
+    ("group", "free"),
+    [
+        ({}, 12e9),
+        ({"memory.max": "max", "memory.current": "8580000000"}, 12e9),
+        ({"memory.max": "8590000000", "memory.current": "8580000000"}, 64e6),
+        (
+            {"memory.max": "8590000000", "memory.current": "8580000000",
+             "memory.stat": "anon 900000000\ninactive_file 7000000000\nactive_file 600000000\n"},
+            7.61e9,
+        ),
+        (
+            {"memory.max": "90000000000", "memory.current": "8580000000",
+             "memory.stat": "inactive_file 7000000000"},
+            12e9,
+        ),
+        (
+            {"memory.max": "8590000000", "memory.current": "5000000000",
+             "memory.stat": "inactive_file 7000000000"},
+            8.59e9,
+        ),
+        (
+            {"memory/memory.limit_in_bytes": "8590000000",
+             "memory/memory.usage_in_bytes": "8580000000",
+             "memory/memory.stat": "inactive_file 5\nactive_file 7\ntotal_inactive_file 2000000000\n"
+             "total_active_file 1000000000"},
+            3.01e9,
+        ),
+        (
+            {"memory/memory.limit_in_bytes": "9223372036854771712",
+             "memory/memory.usage_in_bytes": "8580000000"},
+            12e9,
+        ),
+    ],
+    ids=["none", "without limit", "full", "full of cache", "roomy", "cache above use",
+         "version 1", "version 1 without limit"],
+)  # fmt: skip
+def test_free_memory_is_what_the_control_group_leaves_with_its_page_cache(
+    group: dict[str, str], free: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"/sys/fs/cgroup/{name}": text for name, text in group.items()}
+    files["/proc/meminfo"] = "MemTotal: 16000000 kB\nMemAvailable: 11718750 kB\n"
+
+    def read(path: Path, **_: object) -> str:
+        try:
+            return files[path.as_posix()]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert free_memory() == pytest.approx(free)
+
+
 def test_the_shipped_model_tiled_agrees_with_the_whole_picture_within_one_level() -> None:
     """In float32 with the card's own overlap, on a noisy picture with hard edges."""
     entry = Registry().find("fast")

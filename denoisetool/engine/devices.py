@@ -20,6 +20,12 @@ NODES = {
     "xpu": ("/dev/dri/renderD128", "/dev/dxg"),
 }
 """Where Linux shows the drivers of the GPUs that torch can be built for."""
+GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+"""Where Linux tells of this process's control group, in version 2 and in version 1: the folder, the
+files with its limit and its use, and what the names in `memory.stat` begin with."""
 KEPT = 64 << 20
 """Bytes of the largest buffer whose memory is kept: more than any layer's, less than a photo's."""
 
@@ -121,7 +127,8 @@ def native_bf16(kind: str) -> bool:
 def free_memory() -> float:
     """Bytes of memory that can be had without swapping; a cautious guess where nobody tells.
 
-    A control group's limit counts when it is lower than the machine's.
+    A control group's limit counts when it is lower than the machine's. Files that the system keeps
+    in memory, such as photos that were read, are in the way of nobody.
     """
     free = 4e9
     try:
@@ -130,15 +137,24 @@ def free_memory() -> float:
                 free = float(line.split()[1]) * 1024
     except OSError:
         return free
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = (group / "memory.current").read_text(encoding="ascii").strip()
-        if limit != "max":
-            free = min(free, float(limit) - float(used))
-    except (OSError, ValueError):
-        pass
+    for folder, limit, used, prefix in GROUPS:
+        try:
+            most = float(Path(folder, limit).read_text(encoding="ascii"))
+            taken = float(Path(folder, used).read_text(encoding="ascii"))
+        except (OSError, ValueError):  # no such group, or one without a limit: "max"
+            continue
+        free = min(free, most - max(0, taken - _cached(Path(folder, "memory.stat"), prefix)))
     return max(free, 64e6)
+
+
+def _cached(stat: Path, prefix: str) -> float:
+    """Bytes of a control group that are files and go when the memory is wanted."""
+    try:
+        lines = [line.split() for line in stat.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return 0
+    names = (f"{prefix}inactive_file", f"{prefix}active_file")
+    return sum(float(size) for name, size in lines if name in names)
 
 
 def cpu_line() -> str:
