@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
 from denoisetool.formats import EncodeOptions, decode, encode
 from denoisetool.formats.orientation import TO_HEIF
-from denoisetool.photo import Photo
+from denoisetool.photo import Metadata, Photo
 from tests.contracts.test_formats import (
     EXISTS,
     ICC,
@@ -310,6 +310,19 @@ def test_bmp_variants() -> None:
     odd = Photo(np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8), "bmp", "RGB")
     with Image.open(io.BytesIO(again(odd))) as image:
         np.testing.assert_array_equal(np.asarray(image), odd.pixels)
+
+
+@pytest.mark.parametrize("dpi", [1 / 4294967295, 4294967295 * 0.0254, 4294967295.0 * 2.54])
+@pytest.mark.parametrize("name", ["png", "bmp", "tiff", "jpeg"])
+def test_absurd_densities_never_cost_the_picture(name: str, dpi: float) -> None:
+    photo = Photo(picture("8", "RGB"), "other", "RGB", metadata=Metadata(dpi=(dpi, dpi)))
+    out = io.BytesIO()
+    encode(photo, name, out)
+    back = decode(out.getvalue())
+    assert back.pixels.shape == photo.pixels.shape
+    if name in ("png", "bmp"):
+        limit = 0.0254 if dpi < 1 else 0x7FFFFFFF * 0.0254
+        assert back.metadata.dpi == (limit, limit)
 
 
 # --- animations ----------------------------------------------------------------------------------

@@ -206,6 +206,12 @@ def stored_orientation(metadata: Metadata) -> int:
     return exif.orientation_of(metadata.exif, metadata.xmp)
 
 
+def per_metre(dpi: tuple[float, float]) -> tuple[int, int]:
+    """A density in dots a metre, as PNG and BMP store it: 1 to 2**31 - 1."""
+    across, down = (min(max(round(value / 0.0254), 1), 0x7FFFFFFF) for value in dpi)
+    return across, down
+
+
 def note(photo: Photo, sentence: str) -> None:
     """Add a sentence for the user, once."""
     if sentence not in photo.notes:

@@ -127,7 +127,7 @@ def _headers(shape: tuple[int, ...], metadata: Metadata, palette: int) -> bytes:
     total = offset + pixels + len(metadata.icc or b"")
     if total >= 1 << 32:
         raise UnsupportedPhoto("BMP holds up to 4 GB", hint="write it as TIFF or PNG")
-    density = [round(value / 0.0254) for value in metadata.dpi] if metadata.dpi else [2835, 2835]
+    density = _common.per_metre(metadata.dpi or (72, 72))
     header = struct.pack("<2sIHHI", b"BM", total, 0, 0, offset)
     compression = 3 if channels == 4 else 0
     header += struct.pack("<IiiHHII", size, width, height, 1, channels * 8, compression, pixels)

@@ -191,8 +191,8 @@ def _metadata_chunks(
             text = metadata.comment.replace(b"\0", b" ").strip()
             kept.append((b"tEXt", b"Comment\0" + text, False))
         if metadata.dpi:
-            density = [round(value / 0.0254) for value in metadata.dpi]
-            kept.append((b"pHYs", struct.pack(">IIB", *density, 1), False))
+            density = struct.pack(">IIB", *_common.per_metre(metadata.dpi), 1)
+            kept.append((b"pHYs", density, False))
         _common.note_dropped(photo, metadata, "png", "iptc")
     before = [pc.chunk(kind, payload) for kind, payload, after in kept if not after]
     if metadata.icc:

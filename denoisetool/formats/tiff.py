@@ -237,7 +237,8 @@ def _encode_pixels(
     if photo.alpha is not None:
         arguments["extrasamples"] = (extras.get("extra", UNASSOCIATED),)
     if metadata.dpi:
-        arguments |= {"resolution": metadata.dpi, "resolutionunit": 2}
+        density = tuple(min(value, 0xFFFFFFFF) for value in metadata.dpi)
+        arguments |= {"resolution": density, "resolutionunit": 2}
     if samples.shape[2] == 1:
         samples = samples[:, :, 0]
     coded = io.BytesIO()
