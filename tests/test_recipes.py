@@ -23,7 +23,7 @@ from denoisetool.training.critic import Critic
 from denoisetool.training.data import Image as Pixels
 from denoisetool.training.loop import CHECKPOINT, Trainer
 from denoisetool.training.objective import Objective
-from denoisetool.training.sources import source_for
+from denoisetool.training.sources import largest_patch, source_for
 from denoisetool.training.team import Team
 from tests.conftest import Cli
 from tests.photos import render
@@ -127,6 +127,18 @@ def test_fifty_steps_of_every_recipe_lower_its_loss(
     assert trained.step == 50
     assert _loss(trained) < 0.995 * before
     assert load(model).scale == recipe.scale
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=_name)
+def test_the_largest_patch_of_every_recipe_is_just_what_its_steps_cut_out(path: Path) -> None:
+    recipe = args.load(path)
+    side = largest_patch(recipe)
+    fits, small = (source_for(recipe, [np.full((n, n, 3), 90, np.uint8)]) for n in (side, side - 1))
+    turns = len(fits.turns)
+    steps = [*range(turns), *range(recipe.steps - turns, recipe.steps)]
+    assert all(torch.isfinite(fits.batch(step).noisy).all() for step in steps)
+    with pytest.raises(ValueError, match="high <= 0"):
+        list(map(small.batch, steps))
 
 
 def test_a_content_loss_needs_its_features(tmp_path: Path) -> None:

@@ -67,13 +67,13 @@ def train(
     from denoisetool.training import args, export
     from denoisetool.training.data import load_photos
     from denoisetool.training.loop import Trainer
-    from denoisetool.training.sources import source_for
+    from denoisetool.training.sources import largest_patch, source_for
 
     plan = args.load(recipe)
     if not data.is_dir():
         raise UsageError("the folder of training photos does not exist", path=data)
     name, _ = pick_device(resolve({"device": device}).settings.device)
-    side = max(plan.patch, plan.tail_patch)
+    side = largest_patch(plan)
     images = load_photos(data, side, lambda error: print_error(f"left out {error}"))
     megapixels = sum(i.shape[0] * i.shape[1] for i in images) / 1e6
     print_error(f"{len(images)} photos, {megapixels:.0f} MP, on {name}")

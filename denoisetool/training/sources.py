@@ -31,6 +31,18 @@ def source_for(recipe: Recipe, images: list[Image]) -> Source:
     return Synthetic(recipe, images)
 
 
+def largest_patch(recipe: Recipe) -> int:
+    """Side in pixels of the largest patch that a run cuts out of its photos.
+
+    In training to enlarge that is the target's, not the recipe's `patch`.
+    """
+    scales = [recipe.scale]
+    if recipe.net == "ipt":
+        found = (re.fullmatch(r"upscale(\d+)", name) for name in recipe.net_args["tasks"])
+        scales += [int(match[1]) for match in found if match]
+    return max(scales) * max(recipe.shape_at(step)[1] for step in (0, recipe.steps - 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Tasks:
     """Clean photos, and the damage of each of a net's tasks in turn, step by step.
