@@ -14,7 +14,15 @@ from PIL import Image
 from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
 from denoisetool.formats import decode, encode
 from denoisetool.photo import Photo
-from tests.contracts.test_formats import DTYPES, Array, add_tiff_tags, picture
+from tests.contracts.test_formats import (
+    DTYPES,
+    MAKER_NOTE,
+    Array,
+    add_tiff_tags,
+    gps_of,
+    maker_note_of,
+    picture,
+)
 
 
 def tiff(samples: Array, **arguments: Any) -> bytes:
@@ -255,6 +263,26 @@ def test_tags_and_byte_order_of_the_source_survive() -> None:
         assert tags["ImageDescription"] == "Harbour"
         assert tags["Software"] == "Converter 3"
         assert tags["DateTime"] == "2026:01:02 03:04:05"
+
+
+def test_exif_and_gps_without_any_descriptive_tag_survive() -> None:
+    source = bytearray(add_tiff_tags(tiff(picture("8", "RGB")), 1))
+    (first,) = struct.unpack_from("<I", source, 4)
+    (count,) = struct.unpack_from("<H", source, first)
+    rows = [source[at : at + 12] for at in range(first + 2, first + 2 + 12 * count, 12)]
+    described = (270, 271, 274, 282, 283, 296, 305)
+    rows = [row for row in rows if struct.unpack_from("<H", row)[0] not in described]
+    end = len(source)
+    source += struct.pack("<H", len(rows)) + b"".join(rows) + b"\0\0\0\0"
+    source[4:8] = struct.pack("<I", end)
+    photo = decode(bytes(source))
+    for name in ("tiff", "png"):
+        out = io.BytesIO()
+        encode(photo, name, out)
+        back = decode(out.getvalue())
+        assert back.metadata.exif is not None
+        assert gps_of(back.metadata.exif)[1] == "N"
+        assert maker_note_of(back.metadata.exif) == MAKER_NOTE
 
 
 def test_unreadable_exif_directories_cost_only_themselves() -> None:

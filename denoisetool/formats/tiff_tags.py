@@ -136,6 +136,7 @@ def read_metadata(page: Page, notes: list[str]) -> tuple[Metadata, dict[int, Ent
         entries={tag: entry for tag, entry in entries.items() if tag in DESCRIPTIVE},
         children=page.directory.children,
     )
+    found = described.entries or described.children
     if page.directory.lost:
         notes.append("Part of the EXIF data is damaged; left out.")
     if LAYERS in entries:
@@ -151,7 +152,7 @@ def read_metadata(page: Page, notes: list[str]) -> tuple[Metadata, dict[int, Ent
     if resources is None and IPTC in values:
         resources = _as_resource(values[IPTC])
     metadata = Metadata(
-        exif=ifd.block(_classic(described), reader.order) if described.entries else None,
+        exif=ifd.block(_classic(described), reader.order) if found else None,
         icc=values.get(ICC) or None,
         xmp=values.get(XMP) or None,
         iptc=resources,
