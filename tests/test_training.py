@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,24 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     assert (between - clean).abs().mean() < (medium.noisy - clean).abs().mean()
     with pytest.raises(TypeError):
         Teacher(nets.build("unet", {"widths": [8, 16], "blocks": [0, 1]}))
+
+
+def test_a_grey_photo_to_be_enlarged_becomes_a_grey_one(recipe_path: Path) -> None:
+    """Or the net would learn to colour it."""
+    recipe = replace(args.load(recipe_path), scale=2, mix={"textbook": 1.0}, batch=2)
+
+    def colour(picture: torch.Tensor) -> torch.Tensor:
+        return (picture.amax(1) - picture.amin(1)).mean((1, 2)) * 255
+
+    batches = [Synthetic(replace(recipe, seed=seed), _images()).batch(0) for seed in range(12)]
+    shown, wanted = (
+        torch.cat([colour(picture) for picture in pictures])
+        for pictures in ([b.noisy for b in batches], [b.target for b in batches])
+    )
+    grey = shown < 0.01
+    assert 0 < grey.sum() < len(grey)
+    assert wanted[grey].max() < 0.01
+    assert wanted[~grey].min() > 1
 
 
 def test_an_impossible_mix_is_refused() -> None:

@@ -107,8 +107,15 @@ class Synthetic:
         # A patch to be enlarged must show what its large target shows.
         degrade = Degradation(mix, seed=int(rng.integers(2**62)), soft=scale == 1)
         noisy, target = degrade(clean)
-        if scale > 1:  # a dark scene is dark at either size
+        if scale > 1:  # a dark scene is dark at either size, and a grey photo grey
             light = target.mean((1, 2, 3)) / clean.mean((1, 2, 3)).clamp(min=1e-4)
+            made_grey = (_is_grey(target) & ~_is_grey(clean))[:, None, None, None]
+            large = torch.where(made_grey, large.mean(1, keepdim=True), large)
             target = large * light[:, None, None, None]
         order = torch.from_numpy(rng.permutation(len(noisy)))  # kinds come in groups
         return Batch(noisy, target).rows(order)
+
+
+def _is_grey(picture: Tensor) -> Tensor:
+    """Which of (N, C, H, W) have the same value in all channels everywhere, (N,)."""
+    return (picture == picture[:, :1]).flatten(1).all(1)
