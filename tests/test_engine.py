@@ -1,5 +1,6 @@
 import hashlib
 import json
+import threading
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -276,8 +277,8 @@ def test_tile_side_follows_the_memory(model: tuple[ModelCard, Path]) -> None:
         (
             {"memory/memory.limit_in_bytes": "8590000000",
              "memory/memory.usage_in_bytes": "8580000000",
-             "memory/memory.stat": "inactive_file 5\nactive_file 7\ntotal_inactive_file 2000000000\n"
-             "total_active_file 1000000000"},
+             "memory/memory.stat": "inactive_file 5\nactive_file 7\n"
+             "total_inactive_file 2000000000\ntotal_active_file 1000000000"},
             3.01e9,
         ),
         (
@@ -303,6 +304,38 @@ def test_free_memory_is_what_the_control_group_leaves_with_its_page_cache(
 
     monkeypatch.setattr(Path, "read_text", read)
     assert free_memory() == pytest.approx(free)
+
+
+def test_every_thread_has_the_whole_machine_and_only_the_lanes_share_it(
+    model: tuple[ModelCard, Path],
+) -> None:
+    before = torch.get_num_threads()
+    found: list[list[int]] = []
+    engines: list[Engine] = []
+
+    def use(engine: Engine | None) -> None:
+        engine = engine or Engine(*model, "cpu", "fp32")
+        engines.append(engine)
+        seen: list[int] = []
+        engine.lanes.each(lambda _: seen.append(torch.get_num_threads()), range(5))
+        found.append(sorted(seen))
+
+    def in_a_new_thread(engine: Engine | None = None) -> None:
+        thread = threading.Thread(target=use, args=(engine,))
+        thread.start()
+        thread.join()
+
+    engine_module.machine_threads.cache_clear()
+    try:
+        torch.set_num_threads(8)
+        in_a_new_thread()
+        in_a_new_thread()
+        in_a_new_thread(engines[0])
+        use(engines[1])
+        assert found == [[4, 4, 4, 4, 8]] * 4
+    finally:
+        torch.set_num_threads(before)
+        engine_module.machine_threads.cache_clear()
 
 
 def test_the_shipped_model_tiled_agrees_with_the_whole_picture_within_one_level() -> None:

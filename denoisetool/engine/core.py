@@ -7,6 +7,7 @@ import platform
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,8 @@ class Engine:
         if chosen != "fp32":
             self._net = self._converted(chosen)
         self.batch = 1 if name == "cpu" else 4
-        threads = torch.get_num_threads()
-        count = min(LANES, threads)
-        self.lanes = Lanes(count, lambda: torch.set_num_threads(max(1, threads // count)))
+        count = min(LANES, machine_threads())
+        self.lanes = Lanes(count, lambda: _take_share(count))
         self._turn: AbstractContextManager[object] = (
             nullcontext() if name == "cpu" else threading.Lock()
         )
@@ -286,7 +286,7 @@ class Engine:
         if self._device.type == "cuda":
             chip = torch.cuda.get_device_name(self._device)
         else:
-            chip = f"{platform.machine()} {cpu_line()} {torch.get_num_threads()}"
+            chip = f"{platform.machine()} {cpu_line()} {machine_threads()}"
         parts = (torch.__version__, self._device.type, chip, precision, self.card.weights_sha256)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
 
@@ -305,6 +305,33 @@ class Engine:
 
             fuse(net)
         return net
+
+
+@cache
+def machine_threads() -> int:
+    """How many threads one operation has where nothing else is computed.
+
+    Asked once, by the process's first engine, since lanes change what torch answers.
+    """
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _take_share(count: int) -> None:
+    """Give the thread that calls this, one of so many lanes, its share of the machine's threads.
+
+    A thread takes the number that was set last, in whichever thread that was, when it first asks or
+    computes. So this one asks before it sets its own, and another one then sets the whole again.
+    """
+    import torch
+
+    whole = machine_threads()
+    torch.get_num_threads()
+    torch.set_num_threads(max(1, whole // count))
+    other = threading.Thread(target=torch.set_num_threads, args=(whole,))
+    other.start()
+    other.join()
 
 
 def load_net(card: ModelCard, path: Path) -> torch.nn.Module:
