@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +26,34 @@ from denoisetool.formats import (
     by_suffix,
     decode,
     encode,
+    ifd,
     sniff,
     unsupported_kind,
 )
 from tests.contracts.test_formats import REFUSED, ROWS, process
 
 GOOD = [row for row in ROWS if row[2] not in REFUSED]
+
+
+@contextlib.contextmanager
+def work_at_most(steps: int) -> Iterator[None]:
+    """Fail once more lines of Python than that were run: unlike a clock, no machine is too slow."""
+    left = steps
+
+    def count(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            sys.settrace(None)
+            raise AssertionError(f"more than {steps} steps")
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def ftyp(*brands: bytes) -> bytes:
@@ -172,6 +198,23 @@ def test_damage_gives_photo_errors_only(
     with contextlib.suppress(PhotoError):
         photo = decode(bytes(data), Limits(megapixels=2))
         encode(photo, photo.format, io.BytesIO())
+
+
+def test_directories_that_hold_themselves_many_times_are_read_quickly() -> None:
+    pointer = struct.pack("<HHII", 34665, 4, 1, 8)
+    block = b"II*\0" + struct.pack("<IH", 8, 400) + pointer * 400 + b"\0" * 4
+    reader = ifd.Reader(block)
+    with work_at_most(200_000):
+        found = reader.directory(reader.first)
+    assert list(found.children) == [34665]
+
+
+def test_values_that_overlap_take_no_more_memory_than_the_block() -> None:
+    rows = b"".join(struct.pack("<HHII", tag, 7, 40_000, 8) for tag in range(1000, 5000))
+    block = b"II*\0" + struct.pack("<IH", 8, 4000) + rows + b"\0" * 4
+    reader = ifd.Reader(block)
+    found = reader.directory(reader.first)
+    assert 0 < sum(len(entry.value) for entry in found.entries.values()) <= len(block)
 
 
 def test_threads_do_not_disturb_each_other() -> None:

@@ -78,7 +78,9 @@ class Reader:
     def directory(self, offset: int, *, depth: int = 0) -> Directory:
         """The directory at `offset`, with its EXIF, GPS and interoperability children.
 
-        Fields that are damaged are left out; damaged children are listed in `lost`.
+        Fields that are damaged are left out; damaged children are listed in `lost`. Of fields with
+        the same tag the first one counts, and values that overlap are damaged once they are more
+        than the block.
 
         Raises:
             ValueError: the directory itself is beyond the end of the block.
@@ -88,9 +90,10 @@ class Reader:
             raise ValueError(f"a directory with {count} fields")
         start, width = offset + (8 if self.big else 2), 20 if self.big else 12
         found = Directory(following=self._unpack("Q" if self.big else "I", start + count * width))
+        left = len(self.data)
         for position in range(start, start + count * width, width):
             tag, entry = self._entry(position)
-            if entry is None:
+            if entry is None or tag in found.children or tag in found.lost:
                 continue
             if tag in POINTERS and depth < 3:
                 try:
@@ -98,7 +101,8 @@ class Reader:
                     found.children[tag] = self.directory(where, depth=depth + 1)
                 except (ValueError, IndexError):
                     found.lost.append(tag)
-            else:
+            elif len(entry.value) <= left:
+                left -= len(entry.value)
                 found.entries.setdefault(tag, entry)
         return found
 
