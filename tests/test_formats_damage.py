@@ -30,6 +30,7 @@ from denoisetool.formats import (
     sniff,
     unsupported_kind,
 )
+from denoisetool.formats import avif_boxes as ab
 from tests.contracts.test_formats import REFUSED, ROWS, process
 
 GOOD = [row for row in ROWS if row[2] not in REFUSED]
@@ -207,6 +208,44 @@ def test_directories_that_hold_themselves_many_times_are_read_quickly() -> None:
     with work_at_most(200_000):
         found = reader.directory(reader.first)
     assert list(found.children) == [34665]
+
+
+def avif(locations: bytes, *boxes: bytes) -> bytes:
+    """The boxes of an AVIF file around an item location box, without a picture."""
+    meta = b"\0" * 4 + ab.box(b"pitm", b"\0" * 4 + b"\0\1") + ab.box(b"iloc", locations)
+    return ab.box(b"ftyp", b"avif" + b"\0" * 4) + ab.box(b"meta", meta + b"".join(boxes))
+
+
+def test_item_extents_without_bytes_are_refused() -> None:
+    items = b"".join(struct.pack(">HHH", number, 0, 65535) for number in range(1, 41))
+    with work_at_most(200_000), pytest.raises(ValueError, match="extents"):
+        ab.parse(avif(struct.pack(">IHH", 0, 0, 40) + items))
+    one = struct.pack(">IHHHHH", 0, 0, 1, 1, 0, 1)
+    assert ab.parse(avif(one)).items[1].extents == [(0, 0)]
+
+
+def test_an_item_larger_than_its_file_has_no_bytes() -> None:
+    extent = struct.pack(">II", 0, 1000)
+    data = avif(struct.pack(">IHHHHH", 0, 0x4400, 1, 1, 0, 100) + extent * 100, b"\0" * 400)
+    contents = ab.parse(data)
+    assert len(contents.items[1].extents) == 100
+    assert contents.payload(data, contents.items[1]) == b""
+
+
+def test_tiles_that_are_named_many_times_are_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[int] = []
+
+    def of(_: ab.Contents, item: int, kind: bytes) -> list[bytes]:
+        looked.append(item)
+        return []
+
+    monkeypatch.setattr(ab.Contents, "of", of)
+    contents = ab.Contents(primary=1, references=[(b"dimg", 1, 2)] * 1000)
+    with pytest.raises(ValueError, match="no AV1"):
+        contents.coding()
+    assert looked == [1, 2]
 
 
 def test_values_that_overlap_take_no_more_memory_than_the_block() -> None:

@@ -81,7 +81,7 @@ class Contents:
         tiles = [
             to for kind, start, to in self.references if (kind, start) == (b"dimg", self.primary)
         ]
-        for item in (self.primary, *tiles):
+        for item in dict.fromkeys((self.primary, *tiles)):
             for body in self.of(item, b"av1C"):
                 if len(body) >= 4:
                     return body
@@ -104,8 +104,10 @@ class Contents:
     def payload(self, data: bytes, item: Item) -> bytes:
         """The bytes of an item; b"" where they are outside the file."""
         base = self.idat if item.in_idat else 0
-        parts = [data[base + start : base + start + size] for start, size in item.extents]
         whole = sum(size for _, size in item.extents)
+        if whole > len(data):
+            return b""
+        parts = [data[base + start : base + start + size] for start, size in item.extents]
         joined = b"".join(parts)
         return joined if len(joined) == whole else b""
 
@@ -194,7 +196,10 @@ def _parse_locations(cursor: _Cursor, contents: Contents) -> None:
         item.in_idat = bool(version) and cursor.take(2) & 15 == 1
         cursor.take(2)
         base = cursor.take(base_size)
-        for _ in range(cursor.take(2)):
+        count = cursor.take(2)
+        if count > 1 and not index_size + offset_size + length_size:
+            raise ValueError(f"{count} extents of an item in no bytes")
+        for _ in range(count):
             cursor.take(index_size)
             start = base + cursor.take(offset_size)
             item.extents.append((start, cursor.take(length_size)))
