@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from denoisetool import nets
 from denoisetool.engine import Engine
@@ -352,6 +353,40 @@ def test_training_stopped_and_resumed_equals_training_in_one_go(
     assert whole.pixels == resumed.pixels > 0
     log = [json.loads(line) for line in (tmp_path / "parts" / LOG).read_text().splitlines()]
     assert [line["step"] for line in log] == [2, 4, 6]
+
+
+def _started(recipe: args.Recipe, folder: Path, start: nn.Module | None) -> Trainer:
+    weights = None if start is None else start.state_dict()
+    return Trainer(recipe, Synthetic(recipe, _images()), folder, "cpu", weights)
+
+
+def test_a_run_that_goes_on_is_pulled_to_the_weights_that_it_began_with(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    recipe = replace(args.load(recipe_path), pull=0.2)
+    torch.manual_seed(7)
+    start = nets.build(recipe.net, recipe.net_args)
+    whole = _started(recipe, tmp_path / "whole", start)
+    whole.run(lambda _: None)
+    _started(recipe, tmp_path / "parts", start).run(lambda _: None, until=4)
+    resumed = _started(recipe, tmp_path / "parts", None)
+    resumed.run(lambda _: None)
+    for one, other in zip(whole.net.parameters(), resumed.net.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_a_checkpoint_that_does_not_say_where_its_run_began_needs_the_start_to_be_pulled_to(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    recipe = args.load(recipe_path)
+    start = nets.build(recipe.net, recipe.net_args)
+    _started(recipe, tmp_path / "run", start).save()
+    pulled = replace(recipe, pull=0.2)
+    with pytest.raises(UsageError, match="--start"):
+        _started(pulled, tmp_path / "run", None)
+    again = _started(pulled, tmp_path / "run", start)
+    for one, other in zip(start.parameters(), again.anchor, strict=True):
+        torch.testing.assert_close(one.detach(), other, atol=0, rtol=0)
 
 
 def test_training_makes_a_denoiser_better(recipe_path: Path, tmp_path: Path) -> None:

@@ -53,13 +53,14 @@ class Trainer:
         source: what to train on.
         folder: where the checkpoint and the log lie; a checkpoint found there is continued.
         device: `cpu` or `cuda`.
-        start: weights to start from, and to be pulled back to; None for random ones.
+        start: weights to start from, and to be pulled back to; None for random ones. A checkpoint
+            keeps what it is pulled to.
         features: file of frozen features for a recipe with a content loss.
 
     Raises:
         ModelError: the checkpoint there belongs to another architecture.
         UsageError: the recipe's net has experts that its mix does not speak of, or the reverse; or
-            it lacks its features, or the model that teaches.
+            it lacks its features, the model that teaches, or the one that it is pulled back to.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Trainer:
         self.revived = 0
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
-            self._resume()
+            self._resume(started=start is not None)
 
     def run(self, report: Callable[[dict[str, Any]], None], until: int | None = None) -> None:
         """Train up to step `until` (all of them by default), saving and reporting on the way."""
@@ -259,6 +260,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "objective": self.objective.state_dict(),
+            "anchor": self.anchor,
         }
         temporary = self.folder / (CHECKPOINT + ".part")
         with temporary.open("wb") as file:
@@ -267,7 +269,7 @@ class Trainer:
             os.fsync(file.fileno())
         temporary.replace(self.folder / CHECKPOINT)
 
-    def _resume(self) -> None:
+    def _resume(self, *, started: bool) -> None:
         path = self.folder / CHECKPOINT
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state["recipe"]["net_args"] != self.recipe.net_args:
@@ -276,6 +278,12 @@ class Trainer:
                 path=path,
                 hint="use another run folder, or remove it",
             )
+        anchor = state.get("anchor")
+        if self.anchor and not anchor and not started:
+            hint = "give it with --start"
+            raise UsageError("the recipe's net is pulled to the model it started from", hint=hint)
+        if self.anchor and anchor:
+            self.anchor = anchor
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
