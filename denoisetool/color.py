@@ -71,7 +71,7 @@ class CoarseField:
 
 def drift(
     mean: Float, power: Float, width: int, cell: int = CELL, *,
-    kind: str | None = None, explained: Float | None = None,
+    kind: str | None = None, explained: Float | None = None, locked: Float | None = None,
 ) -> CoarseField:  # fmt: skip
     """Find by what a noise estimate would shift colours beyond what noise explains.
 
@@ -82,12 +82,15 @@ def drift(
         cell: side in pixels of a cell.
         kind: of the noise; taken for `white` if it is not known.
         explained: (h, w, C) mean that clipping may have given the noise, see `clipping`.
+        locked: (h, w, C) part of the means that this was done with before, and that stays.
 
     Returns:
         What is to be taken out of the estimate, in its unit.
     """
     sigma: Float = np.sqrt(np.maximum(power - np.square(mean), 0))
     clipped = np.zeros_like(mean) if explained is None else explained
+    if locked is not None:
+        mean = mean - locked
     tint = _excess(_overall(mean), PHOTO_SHARE * _overall(sigma), _overall(clipped))
     found = np.broadcast_to(tint, mean.shape).copy()
     rest = mean - found

@@ -112,6 +112,20 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """The noise of a photo.
+
+    Attributes:
+        noise: float16, (H, W, C) or as much larger as the model makes it.
+        locked: (h, w, C) float32 means over cells of what something before the model found of it,
+            whose colours are locked; None if there is none.
+    """
+
+    noise: Half
+    locked: Float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """How the noise that was found in a photo is taken out.
 
@@ -175,7 +189,7 @@ class Denoiser:
         before = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
         passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
         for number, strength in enumerate(passes):
-            found = self.estimate(photo, report, progress, number, len(passes))
+            found = self.estimate(photo, report, progress, number, len(passes)).noise
             self._take_out(photo, found, before, strength, report, number)
             if report.clean:
                 break
@@ -200,8 +214,10 @@ class Denoiser:
         if self._idle:
             photo.pixels = bicubic.enlarged(small, scale, peak, lanes)
         else:
-            found = self.estimate(photo, report, progress)
+            known = self.estimate(photo, report, progress)
+            found, width = known.noise, scale * photo.width
             mean, power = color.cells(found, lanes, cell)
+            drift = color.drift(mean, power, width, cell, locked=known.locked)
             before = np.empty_like(mean)
 
             def source(top: int, bottom: int) -> Float:
@@ -215,10 +231,9 @@ class Denoiser:
             noise.subtract(
                 large, found, peak,
                 strength=min(1.0, self.strength), luma=self.luma, chroma=self.chroma,
-                drift=color.drift(mean, power, found.shape[1], cell) if self.color_lock else None,
-                source=source, lanes=lanes,
+                drift=drift if self.color_lock else None, source=source, lanes=lanes,
             )  # fmt: skip
-            del found
+            del found, known
             photo.pixels = large
             after = metrics.box_reduce(large, cell, lanes)
             report.shift_mean, report.shift_p95 = _shift(before, after, peak)
@@ -282,8 +297,8 @@ class Denoiser:
     def estimate(
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None = None,
         number: int = 0, passes: int = 1,
-    ) -> Half:  # fmt: skip
-        """The whole picture's noise, float16, (H, W, C) or as much larger as the model makes it.
+    ) -> Estimate:  # fmt: skip
+        """The whole picture's noise.
 
         Where something goes first, that is what it found, enlarged, and what is found after it.
 
@@ -298,28 +313,36 @@ class Denoiser:
             ImplausibleResult: nonsense, in float32 too, or no memory for the smallest tile.
         """
         if self.first is None:
-            return self._estimate(photo, report, progress, number, passes)
+            return Estimate(self._estimate(photo, report, progress, number, passes))
         cleaned = replace(photo, pixels=photo.pixels.copy())
         told = self.first.denoise(cleaned, None if progress is None else lambda s: progress(s / 4))
         after = None if progress is None else lambda s: progress((1 + 3 * s) / 4)
         found = self._estimate(cleaned, report, after, number, passes)
-        if told.changed:
-            self._add(found, photo, cleaned)
+        locked = self._add(found, photo, cleaned) if told.changed else None
         report.noise, report.kind, report.model = told.noise, told.kind, told.model
         report.notes += told.notes
-        return found
+        return Estimate(found, locked)
 
-    def _add(self, found: Half, photo: Photo, cleaned: Photo) -> None:
-        """Add the enlarged difference of two photos to a noise estimate, in place."""
+    def _add(self, found: Half, photo: Photo, cleaned: Photo) -> Float:
+        """Add the enlarged difference of two photos to a noise estimate, in place.
+
+        Returns its means over cells.
+        """
         removed = np.subtract(photo.pixels, cleaned.pixels, dtype=np.float32)
         removed = (removed / photo.peak).astype(np.float16)
-        scale, band = self.engine.card.scale, bicubic.BAND
+        scale = self.engine.card.scale
+        cell = scale * COARSE
+        rows, columns = (-(-side // COARSE) for side in (photo.height, photo.width))
+        means = np.empty((rows, columns, photo.channels), np.float32)
 
-        def work(top: int) -> None:
-            bottom = min(top + band, len(found))
-            found[top:bottom] += bicubic.rows(removed, scale, top, bottom).astype(np.float16)
+        def work(row: int) -> None:
+            top, bottom = row * cell, min((row + 1) * cell, len(found))
+            more = bicubic.rows(removed, scale, top, bottom)
+            means[row] = metrics.box_reduce(more, cell)[0]
+            found[top:bottom] += more.astype(np.float16)
 
-        self.engine.lanes.each(work, range(0, len(found), band))
+        self.engine.lanes.each(work, range(rows))
+        return means
 
     def _estimate(
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None,

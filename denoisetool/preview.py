@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from denoisetool import bicubic, color, metrics, noise
 from denoisetool.color import CELL, CoarseField, Float
-from denoisetool.denoiser import COARSE, Denoiser, Report
+from denoisetool.denoiser import COARSE, Denoiser, Estimate, Report
 from denoisetool.lanes import Lanes
 from denoisetool.photo import Half, Photo, Pixels, in_depth
 
@@ -40,6 +40,13 @@ class Part:
     def megapixels(self) -> float:
         """Its size in millions of pixels."""
         return self.width * self.height / 1e6
+
+    @property
+    def cells(self) -> Part:
+        """Where it is in a grid of cells, if it begins with one."""
+        left, top = self.left // CELL, self.top // CELL
+        right, bottom = -(-(self.left + self.width) // CELL), -(-(self.top + self.height) // CELL)
+        return Part(left, top, right - left, bottom - top)
 
     def within(self, photo: Photo) -> Part:
         """What of it lies in the photo."""
@@ -249,20 +256,23 @@ class Preview:
         seen = part.grown(self._margin(), self.photo)
         window = Photo(seen.of(self.photo.pixels), self.photo.format, self.photo.mode)
         found = self._denoiser.estimate(window, Report(kind=self._kind_of_noise()))
-        scale = self.scale
-        own = np.ascontiguousarray(part.enlarged(scale).of(found, seen.enlarged(scale)))
+        scale, locked = self.scale, found.locked
+        own = Estimate(
+            np.ascontiguousarray(part.enlarged(scale).of(found.noise, seen.enlarged(scale))),
+            None if locked is None else part.cells.of(locked, seen.cells),
+        )
         pixels = part.of(self.photo.pixels)
         self._part = known = self._follow(part, pixels, own, self._denoiser)
         return known
 
     def _follow(
-        self, part: Part, pixels: Pixels, found: Half, denoiser: Denoiser, number: int = 0
+        self, part: Part, pixels: Pixels, known: Estimate, denoiser: Denoiser, number: int = 0
     ) -> _Found:
         """What follows from the noise of a part: how a denoiser takes it out in which pass."""
-        lanes, scale = self._lanes, self.scale
+        lanes, scale, found = self._lanes, self.scale, known.noise
         if scale > 1:
-            cell = scale * CELL
-            drift = color.drift(*color.cells(found, lanes, cell), scale * part.width, cell)
+            cell, width = scale * CELL, scale * part.width
+            drift = color.drift(*color.cells(found, lanes, cell), width, cell, locked=known.locked)
             return _Found(part, found, drift, None, None, False)
         given = Photo(pixels, self.photo.format, self.photo.mode)
         coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)

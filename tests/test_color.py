@@ -100,3 +100,15 @@ def test_a_mean_that_clipping_explains_is_let_through_in_its_direction() -> None
         drift = color.drift(mean, power, 256, kind="camera", explained=known)
         kept = noise.astype(np.float32) - drift.band(0, 256)
         assert float(kept.mean()) == pytest.approx(left, abs=2e-3)
+
+
+@pytest.mark.parametrize("tint", [0.0, 0.03, -0.03])
+def test_what_was_locked_before_stays_and_only_the_rest_is_held(tint: float) -> None:
+    before = np.where(np.arange(320) < 128, 0.04, -0.01)[None, :, None]
+    noise = (_white((256, 320, 3), 0.03) + before + tint).astype(np.float16)
+    mean, power = color.cells(noise)
+    locked = np.broadcast_to(before[:, ::16], mean.shape).astype(np.float32)
+    drift = color.drift(mean, power, 320, locked=locked)
+    kept = noise.astype(np.float32) - drift.band(0, 256)
+    assert float(kept[:, :128].mean()) == pytest.approx(0.04, abs=1e-3)
+    assert float(kept[:, 128:].mean()) == pytest.approx(-0.01, abs=1e-3)

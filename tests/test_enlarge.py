@@ -268,3 +268,24 @@ def test_half_the_strength_takes_half_of_both() -> None:
         denoiser.denoise(photo)
         results.append(photo.pixels)
     np.testing.assert_allclose(results[1], (results[0] + results[2]) / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("tint", [0.0, 0.05, -0.05])
+def test_the_lock_holds_the_colours_that_what_goes_first_has_left(tint: float, scale: int) -> None:
+    """Where shadows were clipped it makes them darker; a tint of what comes after is locked out."""
+    plain = BlurEngine()
+    plain.kinds = ("camera", "white")
+    noisy = np.random.default_rng(0).normal(0, 50, (128, 192, 3))
+    noisy[:, 96:] += 120
+    pixels = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    alone, photo = Photo(pixels.copy(), "png", "RGB"), Photo(pixels.copy(), "png", "RGB")
+    assert Denoiser(plain).denoise(alone).kind == "white"
+    engine = ConstantEngine(tint, CARDS[scale])
+    Denoiser(engine, first=Denoiser(plain)).denoise(photo)
+    wanted, seen = (
+        [float(part.mean()) for part in np.split(each.pixels.astype(np.float64), 2, 1)]
+        for each in (alone, photo)
+    )
+    assert pixels[:, :96].mean() - wanted[0] > 5
+    assert seen == pytest.approx(wanted, abs=0.7)

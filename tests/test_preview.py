@@ -193,3 +193,34 @@ def test_with_a_model_that_enlarges_a_part_is_larger(scale: int, wishes: Wishes)
         shown = seen.show(part, wishes)
         assert shown.exact
         np.testing.assert_array_equal(shown.pixels, part.enlarged(scale).of(full.pixels))
+
+
+def _dark() -> Photo:
+    """White noise, a corner of it in the dark where half of it is cut off."""
+    clean = np.broadcast_to(np.linspace(60, 180, SHAPE[1])[None, :, None], (*SHAPE, 3)).copy()
+    clean[:150, :150] = 3
+    noisy = clean + np.random.default_rng(0).normal(0, 25, clean.shape)
+    return Photo(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), "png", "RGB")
+
+
+def _white() -> BlurEngine:
+    """Takes all noise for white."""
+    engine = BlurEngine()
+    engine.kinds = ("camera", "white")
+    return engine
+
+
+def test_what_goes_first_is_in_parts_as_in_a_full_run() -> None:
+    photo, engine = _dark(), BlurEngine(card=replace(CARD, scale=2))
+    denoiser = Denoiser(engine, tile=128, first=Denoiser(_white(), tile=128))
+    full = replace(photo, pixels=photo.pixels.copy())
+    denoiser.denoise(full)
+    seen = Preview(photo, denoiser)
+    wanted = PARTS[1].enlarged(2).of(full.pixels).astype(int)
+    guessed = seen.show(PARTS[1], Wishes())
+    assert np.abs(guessed.pixels - wanted).mean() < 1
+    seen.measure()
+    for part in PARTS:
+        shown = seen.show(part, Wishes())
+        assert shown.exact
+        np.testing.assert_array_equal(shown.pixels, part.enlarged(2).of(full.pixels))
