@@ -482,6 +482,31 @@ def test_a_checkpoint_of_another_net_is_refused(recipe_path: Path, tmp_path: Pat
         export.export(tmp_path / "run", recipe_path, tmp_path / "model", [])
 
 
+def test_a_checkpoint_of_a_net_with_the_same_arguments_is_refused(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    recipe = replace(args.load(recipe_path), net="dncnn", net_args={"width": 8})
+    _trainer(recipe, tmp_path / "run").save()
+    with pytest.raises(ModelError, match="another architecture"):
+        _trainer(replace(recipe, net="srresnet"), tmp_path / "run")
+
+
+def test_a_checkpoint_without_the_critic_that_the_recipe_wants_is_refused(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    plain = args.load(recipe_path)
+    adversarial = replace(plain, adversarial=0.01, critic_width=4)
+    _trainer(plain, tmp_path / "plain").save()
+    _trainer(adversarial, tmp_path / "critic").save()
+    for folder, wanted in (
+        ("plain", adversarial),
+        ("critic", replace(adversarial, critic_width=8)),
+    ):
+        with pytest.raises(ModelError, match="critic"):
+            _trainer(wanted, tmp_path / folder)
+    _trainer(plain, tmp_path / "critic")  # one that is not wanted any more is in nobody's way
+
+
 def test_photos_are_loaded_and_bad_ones_reported(tmp_path: Path) -> None:
     sample = Path(__file__).parent / "photos" / "still_life.jpg"
     (tmp_path / "good.jpg").write_bytes(sample.read_bytes())

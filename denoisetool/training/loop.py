@@ -58,7 +58,7 @@ class Trainer:
         features: file of frozen features for a recipe with a content loss.
 
     Raises:
-        ModelError: the checkpoint there belongs to another architecture.
+        ModelError: the checkpoint there belongs to another architecture, or lacks the critic.
         UsageError: the recipe's net has experts that its mix does not speak of, or the reverse; or
             it lacks its features, the model that teaches, or the one that it is pulled back to.
     """
@@ -272,12 +272,15 @@ class Trainer:
     def _resume(self, *, started: bool) -> None:
         path = self.folder / CHECKPOINT
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"]["net_args"] != self.recipe.net_args:
-            raise ModelError(
-                "the checkpoint here is of another architecture",
-                path=path,
-                hint="use another run folder, or remove it",
-            )
+        recipe, was = self.recipe, state["recipe"]
+        hint = "use another run folder, or remove it"
+        if (was["net"], was["net_args"]) != (recipe.net, recipe.net_args):
+            what = "the checkpoint here is of another architecture"
+            raise ModelError(what, path=path, hint=hint)
+        critic = was["critic_width"] if was.get("adversarial") else None
+        if recipe.adversarial and critic != recipe.critic_width:
+            what = "the checkpoint here has no critic, or one of another width"
+            raise ModelError(what, path=path, hint=hint)
         anchor = state.get("anchor")
         if self.anchor and not anchor and not started:
             hint = "give it with --start"
