@@ -1,6 +1,7 @@
 """The whole of it, with a tiny model that its pairs can teach something within seconds."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,6 +152,48 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert abs(whole.verdict.gain - resumed.verdict.gain) < 0.02
     with pytest.raises(UsageError, match="no run to resume"):
         _finetune(replace(one, run=tmp_path / "nothing", resume=True))
+
+
+class Still:
+    """A trainer that trains nothing: its weight is the number of the step it stands at."""
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self.folder, self.step, self.team = folder, step, Team()
+        self.recipe = SimpleNamespace(steps=4)
+        self.start_weights = {"a": torch.zeros(1)}
+
+    @property
+    def average(self) -> SimpleNamespace:
+        return SimpleNamespace(state_dict=lambda: {"a": torch.full((1,), float(self.step))})
+
+    def run(self, _: object, until: int) -> None:
+        self.step = until
+
+    def save(self) -> None:
+        """Nothing is kept."""
+
+
+@pytest.mark.parametrize(
+    ("gains", "best"),
+    [
+        ([-0.1, -0.2, -0.1, -0.3], -1),
+        ([0.0, 0.0, 0.0, 0.0], -1),
+        ([0.00002, -0.1, -0.1, -0.1], -1),  # nothing, in the digits that are kept
+        ([math.nan, 0.2, 0.20004, 0.1], 1),
+    ],
+)
+def test_a_run_killed_after_its_last_look_ends_as_the_whole_one(
+    tmp_path: Path, gains: list[float], best: int
+) -> None:
+    def tuned(trainer: Still, looks: list[float]) -> tuple[float, tune.Curve]:
+        told = iter([*looks, 0.1, 0.1, 0.1, 0.1])
+        judge = SimpleNamespace(gains=lambda _: (next(told), 0.0))
+        weights, curve = tune.tune(trainer, judge, lambda *_: None)  # type: ignore[arg-type]
+        return float(weights["a"]), curve
+
+    whole, curve = tuned(Still(tmp_path), gains)
+    resumed, again = tuned(Still(tmp_path, step=4), [])
+    assert (whole, curve.best) == (resumed, again.best) == (best + 1, best)
 
 
 def test_one_scene_is_split(start: Entry, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -51,17 +51,21 @@ class Curve:
 
     Attributes:
         points: (step, gain in dB on the watched crops, synthetic gain in dB).
-        best: index of the best of them; -1 before the first gain.
         stopped: whether it ended early.
         share: how far the result lies from the start weights to the best ones.
         seconds: time it took, over all its parts where it was broken off.
     """
 
     points: list[tuple[int, float, float]] = field(default_factory=list)
-    best: int = -1
     stopped: bool = False
     share: float = 1.0
     seconds: float = 0.0
+
+    @property
+    def best(self) -> int:
+        """Index of the point that gained most, the first of equal ones; -1 before any gain."""
+        gained = [index for index, point in enumerate(self.points) if point[1] > 0]
+        return max(gained, key=lambda index: self.points[index][1], default=-1)
 
     @property
     def gain(self) -> float:
@@ -171,7 +175,6 @@ def tune(
     folder, recipe = trainer.folder, trainer.recipe
     curve = _read(folder / STATE)
     curve.points = [p for p in curve.points if p[0] <= trainer.step]
-    curve.best = max(range(len(curve.points)), key=lambda i: curve.points[i][1], default=-1)
     every = max(1, recipe.steps // EVALUATIONS)
     began, first, before = time.monotonic(), trainer.step, curve.seconds
     while trainer.step < recipe.steps and not trainer.team.from_first(curve.stopped):
@@ -189,11 +192,11 @@ def _look(trainer: Trainer, judge: Judge, curve: Curve) -> None:
     """Score the averaged weights; keep them if they are the best so far."""
     weights = {key: value.cpu() for key, value in trainer.average.state_dict().items()}
     gain, made = judge.gains(weights)
-    if gain > curve.gain:
-        curve.best = len(curve.points)
-        _save(weights, trainer.folder)
     curve.points.append((trainer.step, round(gain, 4), round(made, 4)))
-    curve.stopped = len(curve.points) - 1 - curve.best >= PATIENCE
+    last = len(curve.points) - 1
+    if curve.best == last:
+        _save(weights, trainer.folder)
+    curve.stopped = last - curve.best >= PATIENCE
     _write(trainer.folder / STATE, curve)
 
 
@@ -226,7 +229,8 @@ def _read(path: Path) -> Curve:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return Curve()
-    return replace(Curve(**data), points=[tuple(p) for p in data["points"]])
+    points = [tuple(point) for point in data["points"]]
+    return Curve(points, data["stopped"], data["share"], data["seconds"])
 
 
 def _write(path: Path, curve: Curve) -> None:
