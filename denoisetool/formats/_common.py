@@ -218,6 +218,30 @@ def note(photo: Photo, sentence: str) -> None:
         photo.notes.append(sentence)
 
 
+def colour_numbers(photo: Photo) -> dict[str, int]:
+    """What names the colour space of a photo from AVIF or PNG where no profile does; {} for sRGB.
+
+    The arguments `primaries` and `transfer`, one byte each, of which the other format is to have
+    the same. A space that has no such numbers is noted by `note_space`.
+    """
+    numbers: dict[str, int] = photo.extras.get("colour", {})
+    if (
+        photo.metadata.icc
+        or not photo.extras.get("space")
+        or max(numbers.values(), default=0) > 255
+    ):
+        return {}
+    return numbers
+
+
+def note_space(photo: Photo, name: str) -> None:
+    """Tell the user that the target format cannot hold the colour space that no profile tells."""
+    space = photo.extras.get("space")
+    if space and not photo.metadata.icc:
+        what = f"{TITLES[name]} cannot hold the colour space ({space}) without a profile"
+        note(photo, f"{what}; left out, so its colours look different.")
+
+
 def note_dropped(photo: Photo, metadata: Metadata, name: str, *kinds: str) -> None:
     """Tell the user which of `kinds` (attributes of Metadata) the target format cannot hold."""
     words = {

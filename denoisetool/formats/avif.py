@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from denoisetool.errors import UnsupportedPhoto
-from denoisetool.formats import _common, avif_splice, exif
+from denoisetool.formats import _common, avif_splice, cicp, exif
 from denoisetool.formats import avif_boxes as ab
 from denoisetool.formats.base import MAX_SIDE, EncodeOptions, Format, Limits
 from denoisetool.formats.signatures import brands
@@ -91,6 +91,9 @@ class Avif(Format):
         metadata = _common.kept_metadata(photo, options, turned)
         _common.note_dropped(photo, metadata, "avif", "iptc", "comment")
         extras = photo.extras if photo.format == "avif" else {}
+        colour = extras.get("colour") or _common.colour_numbers(photo)
+        if not extras and not colour:
+            _common.note_space(photo, "avif")
         samples = _common.stored_samples(photo, turned)
         bits = 8
         if samples.dtype == np.uint16:
@@ -106,7 +109,7 @@ class Avif(Format):
                 speed=SPEED,
                 bitspersample=bits,
                 **({"pixelformat": extras.get("pixels", "444")} if photo.channels == 3 else {}),
-                **extras.get("colour", {}),
+                **colour,
             )
             parts = avif_splice.add_metadata(
                 bytes(coded), exif=metadata.exif, xmp=metadata.xmp, icc=metadata.icc, turned=turned
@@ -143,17 +146,20 @@ def _scaled(samples: _common.Array, peak: int, new_peak: int) -> _common.Array:
 def _coding(contents: ab.Contents, coding: bytes) -> dict[str, Any]:
     """How the source was coded, for writing it back the same way."""
     colour: dict[str, int] = {}
+    space = ""
     lossless = False
     for body in contents.of(contents.primary, b"colr"):
         if body[:4] == b"nclx" and len(body) >= 10:
             primaries, transfer, matrix = struct.unpack_from(">HHH", body, 4)
             lossless = matrix == IDENTITY
             colour = {"primaries": primaries, "transfer": transfer}
+            space = cicp.name(primaries, transfer)
     shift = (coding[2] >> 3 & 1, coding[2] >> 2 & 1)
     return {
         "bits": _bits(coding),
         "pixels": PIXEL_FORMATS.get(shift, "444"),
         "colour": colour,
+        "space": space,
         "lossless": lossless,
     }
 

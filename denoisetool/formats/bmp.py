@@ -73,6 +73,7 @@ class Bmp(Format):
     def encode(self, photo: Photo, out: BinaryIO, options: EncodeOptions) -> None:
         """Write a BMP file; see `Format.encode`. The picture is always stored upright."""
         _common.check_holds(photo, self)
+        _common.note_space(photo, "bmp")
         metadata = _common.kept_metadata(photo, options)
         _common.note_dropped(photo, metadata, "bmp", "exif", "xmp", "iptc", "comment")
         samples = _common.stored_samples(photo, 1)

@@ -87,6 +87,7 @@ class Jpeg(Format):
     def encode(self, photo: Photo, out: BinaryIO, options: EncodeOptions) -> None:
         """Write a JPEG file; see `Format.encode`."""
         _common.check_holds(photo, self)
+        _common.note_space(photo, "jpeg")
         metadata = _common.kept_metadata(photo, options)
         samples = _common.stored_samples(photo, _common.stored_orientation(metadata))
         buffer = io.BytesIO()

@@ -80,13 +80,14 @@ class Png(Format):
             notes.append("The transparent colour is written as an alpha channel.")
         plain = kind != PALETTE and depth >= 8 and key is None
         metadata, kept = _read_metadata(chunks, notes, plain=plain)
+        colour, space = pc.read_colour(chunks)
         return _common.build(
             samples,
             name="png",
             mode=mode,
             turned=exif.orientation_of(metadata.exif, metadata.xmp),
             metadata=metadata,
-            extras={"chunks": kept},
+            extras={"chunks": kept, "colour": colour, "space": space},
             notes=notes,
         )
 
@@ -193,6 +194,11 @@ def _metadata_chunks(
         if metadata.dpi:
             density = struct.pack(">IIB", *_common.per_metre(metadata.dpi), 1)
             kept.append((b"pHYs", density, False))
+        numbers = _common.colour_numbers(photo)
+        if numbers:
+            kept.append((b"cICP", bytes((*numbers.values(), 0, 1)), False))
+        else:
+            _common.note_space(photo, "png")
         _common.note_dropped(photo, metadata, "png", "iptc")
     before = [pc.chunk(kind, payload) for kind, payload, after in kept if not after]
     if metadata.icc:

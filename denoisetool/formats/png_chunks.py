@@ -7,11 +7,16 @@ import zlib
 from collections.abc import Iterator
 
 from denoisetool.errors import UnreadablePhoto
+from denoisetool.formats import cicp
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 MAX_INFLATED = 64 << 20
 """Bytes a compressed profile or text may grow to; what is larger is a bomb, not metadata."""
+
+SRGB_GAMMA = 45455
+SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+"""White, red, green and blue as a cHRM chunk has them."""
 
 Chunk = tuple[bytes, bytes]
 
@@ -83,6 +88,31 @@ def read_icc(payload: bytes) -> bytes | None:
 def icc(profile: bytes) -> bytes:
     """An iCCP chunk."""
     return chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile))
+
+
+def read_colour(chunks: list[Chunk]) -> tuple[dict[str, int], str]:
+    """(numbers of H.273, name) of the colour space, as far as iCCP does not tell; "" for sRGB.
+
+    cICP counts before sRGB, and sRGB before gAMA and cHRM. A gamma within 5 per cent of sRGB's and
+    primaries that are nearly its own are taken for it.
+    """
+    found = dict(reversed(chunks))
+    named, gamma, primaries = (found.get(kind, b"") for kind in (b"cICP", b"gAMA", b"cHRM"))
+    if len(named) == 4:
+        space = cicp.name(named[0], named[1])
+        if named[3]:
+            return {"primaries": named[0], "transfer": named[1]}, space
+        return {}, f"{space or 'BT.709'} in narrow range"
+    if b"sRGB" in found:
+        return {}, ""
+    words = []
+    if len(primaries) == 32:
+        pairs = zip(struct.unpack(">8I", primaries), SRGB_PRIMARIES, strict=True)
+        words += ["its own primaries"] if max(abs(a - b) for a, b in pairs) >= 1000 else []
+    value = int.from_bytes(gamma, "big")
+    if value and abs(value / SRGB_GAMMA - 1) > 0.05:
+        words.append(f"gamma {100_000 / value:.2g}")
+    return {}, " ".join(words)
 
 
 def read_xmp(payload: bytes) -> bytes | None:

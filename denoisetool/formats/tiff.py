@@ -93,6 +93,7 @@ class Tiff(Format):
     def encode(self, photo: Photo, out: BinaryIO, options: EncodeOptions) -> None:
         """Write a TIFF file; see `Format.encode`."""
         _common.check_holds(photo, self)
+        _common.note_space(photo, "tiff")
         metadata = _common.kept_metadata(photo, options)
         directory, order = tiff_tags.directory_to_write(photo, metadata, strip=options.strip)
         samples = _common.stored_samples(photo, _common.stored_orientation(metadata))

@@ -70,6 +70,7 @@ class Webp(Format):
     def encode(self, photo: Photo, out: BinaryIO, options: EncodeOptions) -> None:
         """Write a WebP file; see `Format.encode`."""
         _common.check_holds(photo, self)
+        _common.note_space(photo, "webp")
         metadata = _common.kept_metadata(photo, options)
         lossless = photo.format == "webp" and photo.extras.get("lossless", False)
         lossless = lossless and options.quality is None
