@@ -515,3 +515,23 @@ def test_an_output_is_known_whatever_it_was_made_of(desk: Desk) -> None:
     assert not desk.index.made(desk.source)
     desk.target.write_bytes(b"changed by others")
     assert not desk.index.made(desk.target)
+
+
+def test_a_photo_of_equal_size_and_time_is_told_apart_by_reading_it(desk: Desk) -> None:
+    desk.make()
+    status = desk.source.stat()
+    desk.source.write_bytes(b"other")
+    os.utime(desk.source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert desk.verdict() is Verdict.SAME, "size and time are all that is looked at"
+    found = desk.index.lookup(desk.target, desk.source, "A", exactly=True)
+    assert found is Verdict.DIFFERENT
+
+
+def test_an_output_knows_the_photo_it_was_made_of(desk: Desk) -> None:
+    desk.make()
+    other = desk.folder / "other.jpg"
+    other.write_bytes(b"noisy")
+    assert desk.index.made_from(desk.target, desk.source)
+    assert not desk.index.made_from(desk.target, other)
+    desk.target.write_bytes(b"edited")
+    assert not desk.index.made_from(desk.target, desk.source)

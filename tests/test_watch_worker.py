@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from pathlib import Path
@@ -33,13 +34,13 @@ def index(tmp_path: Path) -> files.Index:
     return found
 
 
-def judge(index: files.Index, place: Path) -> Any:
+def judge(index: files.Index, place: Path, name: str = "a.jpg") -> Any:
     pipeline = SimpleNamespace(fingerprint="f")
     server = module._Server(
         cast("Any", None), queue.SimpleQueue(), threading.Event(), index,
         lambda *_: cast("Any", pipeline),
     )  # fmt: skip
-    return server._judge(Task("do", 1, place / "a.jpg", place / TARGET, own=True))
+    return server._judge(Task("do", 1, place / name, place / TARGET, own=True))
 
 
 def test_what_is_done_is_skipped(index: files.Index, tmp_path: Path) -> None:
@@ -57,3 +58,19 @@ def test_new_content_between_two_looks_is_work(
 
     monkeypatch.setattr(module, "files", SimpleNamespace(**{**vars(files), "identify": identify}))
     assert isinstance(judge(index, tmp_path), Job)
+
+
+def test_new_content_of_equal_size_and_time_is_work(index: files.Index, tmp_path: Path) -> None:
+    source = tmp_path / "a.jpg"
+    status = source.stat()
+    source.write_bytes(b"new")
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    job = judge(index, tmp_path)
+    assert isinstance(job, Job)
+    assert job.overwrite
+
+
+def test_the_output_of_another_photo_is_not_replaced(index: files.Index, tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").write_bytes(b"another")
+    outcome = judge(index, tmp_path, "b.jpg")
+    assert (outcome.status, outcome.error) == ("failed", "OutputExists")

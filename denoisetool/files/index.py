@@ -69,10 +69,11 @@ def state_folder() -> Path:
 
 
 class _Photo(NamedTuple):
-    """A photo and its key."""
+    """A photo, its key, and whether it must be read to know it."""
 
     path: Path
     key: bytes
+    exactly: bool
 
 
 class _Row(NamedTuple):
@@ -205,26 +206,40 @@ class Index:
         if number is not None:
             self._note(_Learnt(outputs=[(status.st_mtime_ns, number, key)]))
 
-    def lookup(self, target: Path, source: Path, fingerprint: str) -> Verdict:
-        """What is at `target`, seen from a run that would make it of `source`."""
-        return self.lookup_many([(target, source, fingerprint)])[0]
+    def lookup(
+        self, target: Path, source: Path, fingerprint: str, *, exactly: bool = False
+    ) -> Verdict:
+        """What is at `target`, seen from a run that would make it of `source`.
 
-    def lookup_many(self, items: Sequence[tuple[Path, Path, str]]) -> list[Verdict]:
+        Args:
+            target: the output.
+            source: the photo.
+            fingerprint: see `intend`.
+            exactly: whether the photo is read, also where its size and time are as they were.
+        """
+        return self.lookup_many([(target, source, fingerprint)], exactly=exactly)[0]
+
+    def lookup_many(
+        self, items: Sequence[tuple[Path, Path, str]], *, exactly: bool = False
+    ) -> list[Verdict]:
         """`lookup` for many (target, source, fingerprint), in the same order, far quicker."""
-        verdicts = self._judged(items)
+        verdicts = self._judged(items, exactly)
         # Another run may have made an output since the rows were read; its intention came first.
         foreign = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FOREIGN]
-        for i, verdict in zip(foreign, self._judged([items[i] for i in foreign]), strict=True):
+        again = self._judged([items[i] for i in foreign], exactly)
+        for i, verdict in zip(foreign, again, strict=True):
             verdicts[i] = verdict
         return verdicts
 
-    def _judged(self, items: Sequence[tuple[Path, Path, str]]) -> list[Verdict]:
+    def _judged(self, items: Sequence[tuple[Path, Path, str]], exactly: bool) -> list[Verdict]:
         keys = _keys(target for target, _, _ in items)
         sources = _keys(source for _, source, _ in items)
         rows = self._rows(keys)
         learnt = _Learnt()
         verdicts = [
-            _judge(target, _Photo(source, known_as), fingerprint, rows.get(key, []), learnt)
+            _judge(
+                target, _Photo(source, known_as, exactly), fingerprint, rows.get(key, []), learnt
+            )
             for key, known_as, (target, source, fingerprint) in zip(
                 keys, sources, items, strict=True
             )
@@ -248,6 +263,11 @@ class Index:
         """Whether this file is an untouched output of ours, whatever it was made of."""
         key = _key(path)
         return self._ours(path, key, self._rows([key]).get(key, []), None)
+
+    def made_from(self, target: Path, source: Path) -> bool:
+        """Whether a file is an untouched output of ours that was made of the photo of this name."""
+        key = _key(target)
+        return self._ours(target, key, self._rows([key]).get(key, []), {_key(source)})
 
     def _ours(self, path: Path, key: bytes, rows: list[_Row], sources: set[bytes] | None) -> bool:
         """Whether a file is one of these versions, or one that another run puts in its place now.
@@ -420,7 +440,7 @@ def _made_of(source: _Photo, rows: list[_Row], learnt: _Learnt) -> bool:
         if not rows:
             return False
         known = (status.st_mtime_ns, source.key)
-        if any((row.source_mtime_ns, row.source) == known for row in rows):
+        if not source.exactly and any((r.source_mtime_ns, r.source) == known for r in rows):
             return True
         found = identify(source.path)
     except (OSError, UnreadablePhoto):

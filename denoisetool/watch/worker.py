@@ -227,13 +227,15 @@ class _Server:
         verdict = self._index.lookup(target, source, self._pipeline.fingerprint)
         if verdict is files.Verdict.SAME:
             outcome = _skipped(source, target, "already done")
-            # Its hash is of what is there now; that may have come after the look.
-            verdict = self._index.lookup(target, source, self._pipeline.fingerprint)
+            # Its hash is of what is there now; that may have come after the look, or have the size
+            # and time of what was there before.
+            verdict = self._index.lookup(target, source, self._pipeline.fingerprint, exactly=True)
             if verdict is files.Verdict.SAME:
                 return outcome
         if verdict is files.Verdict.MISSING:
             return job
-        if task.overwrite or (task.own and verdict is files.Verdict.DIFFERENT):
+        own = task.own and self._index.made_from(target, source)
+        if task.overwrite or (own and verdict is files.Verdict.DIFFERENT):
             return Job(source, target, task.format, overwrite=True)
         if task.skip_existing:
             return _skipped(source, target, "the output exists")
@@ -244,7 +246,9 @@ class _Server:
     def _flaw(self, task: Task) -> str:
         """Why the output is not to be trusted with being all that is left; empty if it is."""
         try:
-            verdict = self._index.lookup(task.target, task.source, self._pipeline.fingerprint)
+            verdict = self._index.lookup(
+                task.target, task.source, self._pipeline.fingerprint, exactly=True
+            )
             if verdict is not files.Verdict.SAME:
                 return "the output is not what was made of this photo"
             limits = self._pipeline.limits
