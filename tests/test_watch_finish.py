@@ -77,6 +77,49 @@ def test_a_kill_between_link_and_unlink_is_mended(original: Path, tmp_path: Path
     assert list(place.parent.iterdir()) == [place]
 
 
+def test_a_kill_between_copy_and_unlink_is_mended(original: Path, way: str, tmp_path: Path) -> None:
+    place = tmp_path / "archive" / "a.jpg"
+    place.parent.mkdir()
+    place.write_bytes(DATA)
+    assert finish.archive(original, digest(DATA).hex(), place) == place
+    assert not original.exists()
+    assert list(place.parent.iterdir()) == [place]
+
+
+@pytest.mark.parametrize("when", ["after the look", "after the move"])
+def test_what_takes_the_name_meanwhile_is_not_lost(
+    when: str, original: Path, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "archive" / "a.jpg"
+    step = {"after the look": "_require", "after the move": "_put"}[when]
+    do = getattr(finish, step)
+
+    def replaced(*given: object) -> None:
+        do(*given)
+        new = tmp_path / "new"
+        new.write_bytes(b"a new photo")
+        new.replace(original)
+        monkeypatch.setattr(finish, step, do)
+
+    monkeypatch.setattr(finish, step, replaced)
+    if when == "after the look":
+        with pytest.raises(UnreadablePhoto, match="changed"):
+            finish.archive(original, digest(DATA).hex(), place)
+        assert not place.exists()
+    else:
+        assert finish.archive(original, digest(DATA).hex(), place) == place
+        assert place.read_bytes() == DATA
+        assert list(place.parent.iterdir()) == [place]
+    assert original.read_bytes() == b"a new photo"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups there")
+def test_a_command_is_out_of_reach_of_ctrl_c(original: Path, tmp_path: Path) -> None:
+    code = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpgid(0)))"
+    finish.run([sys.executable, "-c", code, str(tmp_path / "group")], original, original)
+    assert int((tmp_path / "group").read_text()) != os.getpgid(0)
+
+
 def test_an_archive_that_cannot_be_made(original: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="archive cannot be written"):

@@ -6,12 +6,14 @@ import contextlib
 import errno
 import os
 import queue
+import secrets
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from denoisetool import files
 from denoisetool.errors import (
@@ -26,6 +28,12 @@ from denoisetool.watch.folder import Folder
 
 COMMAND_SECONDS = 600.0
 """A command that takes longer is ended: the next photos' commands wait for it."""
+_APART: dict[str, Any] = (
+    {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    if sys.platform == "win32"
+    else {"start_new_session": True}
+)
+"""A Ctrl-C in the terminal is for the watch, which lets the command come to its end."""
 _CHANGED = "the original changed after it was read; it stays where it is"
 
 
@@ -98,7 +106,7 @@ def archive(source: Path, digest: str, place: Path) -> Path:
         except OutputExists:
             continue
         with _told(source):
-            source.unlink()
+            _leave(source, digest, target)
         return target
     raise OutputError("no name is free in the archive", path=place)
 
@@ -110,9 +118,9 @@ def trash(source: Path, digest: str) -> None:
         UnreadablePhoto: it changed, or cannot be read.
         OutputError: there is no trash for it.
     """
-    _require(source, digest)
     from send2trash import send2trash
 
+    _require(source, digest)
     try:
         send2trash(str(source))
     except Exception as error:
@@ -135,8 +143,9 @@ def run(command: Sequence[str], source: Path, output: Path) -> None:
         words.append(str(output))
     try:
         ended = subprocess.run(
-            words, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=COMMAND_SECONDS, check=False
-        )
+            words, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=COMMAND_SECONDS,
+            check=False, **_APART,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise UsageError(f"--on-done {words[0]}: ended after {COMMAND_SECONDS:.0f} s") from error
     except (OSError, ValueError) as error:
@@ -157,17 +166,17 @@ def _put(source: Path, digest: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(target.parent, error) from error
+    if _holds(target, digest):
+        return  # a kill came before the end of the old name
     try:
         target.hardlink_to(source)
     except FileExistsError as error:
-        if _is(source, target):  # a kill came between the link and the end of the old name
-            return
         raise OutputExists("the name is taken", path=target) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise _unwritable(target, error) from error
     else:
-        if not _is(source, target):
+        if not _holds(target, digest):  # something else took the name meanwhile
             target.unlink()
             raise UnreadablePhoto(_CHANGED, path=source)
         return
@@ -178,10 +187,39 @@ def _put(source: Path, digest: str, target: Path) -> None:
                 copy.write(chunk)
             if files.digest_file(copy)[1].hex() != digest:
                 raise UnreadablePhoto(_CHANGED, path=source)
-        after = source.stat()
-    if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
-        target.unlink()
-        raise UnreadablePhoto(_CHANGED, path=source)
+
+
+def _holds(path: Path, digest: str) -> bool:
+    with contextlib.suppress(UnreadablePhoto):
+        return files.identify(path).digest.hex() == digest
+    return False
+
+
+def _leave(source: Path, digest: str, target: Path) -> None:
+    """End the old name of an original that is at `target` now.
+
+    The name may get new content at any moment. Where it can be renamed it is therefore taken away
+    with whatever has it, looked at, and given back if it is something else.
+    """
+    aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}.moving")
+    try:
+        source.rename(aside)
+    except FileNotFoundError:
+        return  # taken away
+    except OSError:  # another disk
+        _require(source, digest)
+        source.unlink()
+        return
+    if not (_is(aside, target) or _holds(aside, digest)):
+        try:
+            source.hardlink_to(aside)
+        except FileExistsError:
+            what = f"the original is in the archive; what came after it is there as {aside.name}"
+            raise UnreadablePhoto(what, path=source) from None
+        except OSError:  # a disk without links
+            aside.rename(source)
+            return
+    aside.unlink()
 
 
 def _is(source: Path, target: Path) -> bool:
