@@ -39,6 +39,17 @@ class WatchCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+def _named(word: str) -> str:
+    """A folder's name; an empty one is most likely a variable that was never set."""
+    if not word:
+        raise UsageError("an empty name would mean the current folder", hint="write . for that")
+    return word
+
+
+def _folder(word: str) -> Path:
+    return Path(_named(word))
+
+
 def _is_number(word: str) -> bool:
     try:
         float(word)
@@ -53,11 +64,13 @@ def _option(*flags: str, text: str, metavar: str | None = None, **more: Any) -> 
 
 def watch(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Folders to watch.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folders to watch.", show_default=False,
+                       parser=_folder),
     ],
     output: Annotated[
         str | None,
-        _option("--output", "-o", metavar="FOLDER",
+        _option("--output", "-o", metavar="FOLDER", parser=_named,
                 text="Where the results go. [default: beside each folder: inbox-clean/]"),
     ] = None,
     recursive: Annotated[
@@ -80,7 +93,7 @@ def watch(
     ] = None,
     archive: Annotated[
         Path | None,
-        _option("--archive", metavar="FOLDER",
+        _option("--archive", metavar="FOLDER", parser=_folder,
                 text="Move each original there once its result was verified."),
     ] = None,
     trash: Annotated[
@@ -144,8 +157,6 @@ def watch(
     settings = options.settings_from(locals())
     if archive is not None and trash:
         raise UsageError("--archive and --trash contradict each other")
-    if "" in map(str, folders) or output == "":
-        raise UsageError("an empty name would mean the current folder", hint="write . for that")
     roots = [_absolute(folder) for folder in folders]
     from denoisetool.cli.console import Console
 
@@ -239,13 +250,20 @@ def _retry_running(roots: list[Path], console: Console) -> int | None:
     """Tell running watches to try again what failed; None if none of them runs."""
     from denoisetool.watch import Ledger, ask_to_look, is_held, ledger_path
 
-    running = [root for root in roots if is_held(ledger_path(root))]
-    for root in running:
+    running = {root for root in roots if is_held(ledger_path(root))}
+    if not running:
+        return None
+    for root in roots:
         path = ledger_path(root)
+        if not path.exists():
+            console.say(f"{root}: this folder was never watched")
+            continue
+        when = "now" if root in running else "when its watch begins"
         with Ledger(path) as ledger:
-            console.say(f"{root}: {ledger.retry_failed()} that failed are tried again now")
-        ask_to_look(path)
-    return 0 if running else None
+            console.say(f"{root}: {ledger.retry_failed()} that failed are tried again {when}")
+        if root in running:
+            ask_to_look(path)
+    return 0
 
 
 def _status(roots: list[Path], console: Console) -> int:
