@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from denoisetool import bicubic, clipping, color, metrics, noise, tiling
 from denoisetool.engine import OutOfMemoryError
-from denoisetool.errors import ImplausibleResult
+from denoisetool.errors import ImplausibleResult, UnsupportedPhoto
 from denoisetool.formats.exif import shot
-from denoisetool.lanes import Lanes
+from denoisetool.lanes import CALLER, Lanes
 from denoisetool.modelcard import OWN, SOFT, ModelCard
 from denoisetool.photo import Half, Photo, Pixels
 
@@ -179,8 +179,11 @@ class Denoiser:
             progress: called with the share of the photo done so far, 0..1.
 
         Raises:
+            UnsupportedPhoto: samples that are not finite, unless the photo is left as it is.
             ImplausibleResult: the model gives nonsense for this photo, in float32 too.
         """
+        if self.engine.card.scale > 1 or not self._idle:
+            check_finite(photo, self.engine.card.scale, self.engine.lanes)
         if self.engine.card.scale > 1:
             return self._enlarge(photo, self.engine.card.scale, progress)
         report = Report()
@@ -494,6 +497,30 @@ def _levels(engine: NoiseEstimator, windows: list[Float], kind: str | None) -> l
 
     engine.lanes.each(estimate, range(len(windows)))
     return [level for levels in told for level in levels]
+
+
+def check_finite(photo: Photo, scale: int, lanes: Lanes = CALLER) -> None:
+    """Refuse a float photo with NaN or infinite samples, which would spread.
+
+    Args:
+        photo: the photo.
+        scale: how many times larger it is to become; its alpha counts if that is more than once.
+        lanes: what works on bands of rows side by side.
+
+    Raises:
+        UnsupportedPhoto: there are such samples.
+    """
+
+    def check(top: int) -> None:
+        for samples in (photo.pixels, photo.alpha if scale > 1 else None):
+            if samples is not None and not np.isfinite(samples[top : top + noise.BAND]).all():
+                raise UnsupportedPhoto(
+                    "some samples are NaN or infinite",
+                    hint="replace them with the program that the file comes from",
+                )
+
+    if photo.pixels.dtype.kind == "f":
+        lanes.each(check, range(0, photo.height, noise.BAND))
 
 
 def plausible(found: Half) -> bool:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from denoisetool import bicubic, color, metrics, noise
 from denoisetool.color import CELL, CoarseField, Float
-from denoisetool.denoiser import COARSE, Denoiser, Estimate, Report
+from denoisetool.denoiser import COARSE, Denoiser, Estimate, Report, check_finite
 from denoisetool.lanes import Lanes
 from denoisetool.photo import Half, Photo, Pixels, in_depth
 
@@ -153,7 +153,7 @@ class Preview:
         self.scale = denoiser.engine.card.scale
         self._lanes = Lanes(denoiser.engine.lanes.count)  # its own: the engine's may be busy
         self._kind: str | None = None
-        self._asked = False
+        self._asked = self._checked = False
         self._whole: _Found | None = None
         self._part: _Found | None = None
 
@@ -175,7 +175,10 @@ class Preview:
         Args:
             progress: called with the share done; what it raises ends this.
             denoiser: does it, in a thread of its own, instead of the one that shows parts.
+
+        Raises: as `Denoiser.denoise`.
         """
+        self._check()
         photo, denoiser = self.photo, denoiser or self._denoiser
         found = denoiser.estimate(photo, Report(kind=self._kind_of_noise()), progress)
         part = Part(0, 0, photo.width, photo.height)
@@ -190,8 +193,12 @@ class Preview:
         Args:
             part: which; it must lie in the photo.
             wishes: how much is to be taken out.
+
+        Raises: as `Denoiser.denoise`, wherever in the photo the reason is.
         """
         photo, whole = self.photo, self._whole
+        if self.scale > 1 or not wishes.nothing:
+            self._check()
         if wishes.nothing:
             return Shown(self._before(part), True, 0.0, None, False)
         twice = wishes.strength > 1 and self.scale == 1
@@ -211,6 +218,12 @@ class Preview:
             self._take_out(pixels, area, second, second, wishes, wishes.strength - 1)
             pixels = part.of(pixels, area)
         return Shown(pixels, whole is not None and not twice, rules.rms, told, False)
+
+    def _check(self) -> None:
+        """Refuse what a full run refuses."""
+        if not self._checked:
+            check_finite(self.photo, self.scale, self._lanes)
+            self._checked = True
 
     def _before(self, part: Part) -> Pixels:
         """A part of the photo as it is, or of its enlargement; a copy."""

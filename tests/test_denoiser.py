@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 from denoisetool import noise
 from denoisetool.denoiser import Denoiser, Float, plausible
 from denoisetool.engine import OutOfMemoryError
-from denoisetool.errors import ImplausibleResult
+from denoisetool.errors import ImplausibleResult, UnsupportedPhoto
 from denoisetool.lanes import CALLER, Lanes
 from denoisetool.photo import Photo
 from tests.fakes import (
+    CARD,
     BlurEngine,
     ConstantEngine,
     ExpertEngine,
@@ -159,6 +161,40 @@ def test_nonsense_is_redone_in_float32_and_then_refused(value: float) -> None:
     with pytest.raises(ImplausibleResult):
         Denoiser(NaNEngine(hopeless=True, value=value)).denoise(photo)
     np.testing.assert_array_equal(before, photo.pixels)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("values", [(np.nan,), (np.inf,), (-np.inf,), (np.inf, -np.inf)])
+def test_a_photo_with_samples_that_are_not_finite_is_refused(
+    values: tuple[float, ...], scale: int
+) -> None:
+    photo, engine = _photo("float32"), BlurEngine(card=replace(CARD, scale=scale))
+    photo.pixels[299, 200 : 200 + len(values), 1] = values
+    before = photo.pixels.copy()
+    with pytest.raises(UnsupportedPhoto, match="NaN or infinite"):
+        Denoiser(engine).denoise(photo)
+    if scale == 1:
+        Denoiser(engine, strength=0).denoise(photo)
+    else:  # they would spread
+        with pytest.raises(UnsupportedPhoto, match="NaN or infinite"):
+            Denoiser(engine, strength=0).denoise(photo)
+    np.testing.assert_array_equal(photo.pixels, before)
+    assert not engine.calls
+
+
+def test_alpha_that_is_not_finite_is_refused_where_it_is_enlarged() -> None:
+    photo = _photo("float32")
+    photo.alpha = np.full((300, 410), np.nan, np.float32)
+    assert Denoiser(BlurEngine()).denoise(photo).changed
+    with pytest.raises(UnsupportedPhoto, match="NaN or infinite"):
+        Denoiser(BlurEngine(card=replace(CARD, scale=2))).denoise(photo)
+
+
+def test_float_samples_far_beyond_the_scale_are_no_reason_to_refuse() -> None:
+    photo = _photo("float32")
+    photo.pixels[150, 200] = -40.0, 3.0, 60000.0
+    assert Denoiser(BlurEngine()).denoise(photo).changed
+    assert np.isfinite(photo.pixels).all()
 
 
 def test_plausible() -> None:

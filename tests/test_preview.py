@@ -5,6 +5,7 @@ import pytest
 
 from denoisetool import preview
 from denoisetool.denoiser import Denoiser, Float
+from denoisetool.errors import UnsupportedPhoto
 from denoisetool.photo import Half, Photo
 from denoisetool.preview import Part, Preview, Wishes
 from tests.fakes import CARD, BlurEngine, ConstantEngine, ExpertEngine
@@ -224,3 +225,21 @@ def test_what_goes_first_is_in_parts_as_in_a_full_run() -> None:
         shown = seen.show(part, Wishes())
         assert shown.exact
         np.testing.assert_array_equal(shown.pixels, part.enlarged(2).of(full.pixels))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_what_a_full_run_refuses_is_not_shown(scale: int) -> None:
+    photo, engine = _photo("float32"), CountingEngine(card=replace(CARD, scale=scale))
+    photo.pixels[300, 300, 0] = np.nan
+    seen = Preview(photo, Denoiser(engine))
+    with pytest.raises(UnsupportedPhoto, match="NaN or infinite"):
+        seen.show(PARTS[1], Wishes())
+    with pytest.raises(UnsupportedPhoto, match="NaN or infinite"):
+        seen.measure()
+    if scale == 1:
+        shown = seen.show(PARTS[0], Wishes(strength=0))
+        np.testing.assert_array_equal(shown.pixels, photo.pixels)
+    else:
+        with pytest.raises(UnsupportedPhoto, match="NaN or infinite"):
+            seen.show(PARTS[1], Wishes(strength=0))
+    assert not engine.calls
