@@ -10,6 +10,7 @@ import typer
 from denoisetool import events
 from denoisetool.cli import options
 from denoisetool.cli.console import print_error, print_line
+from denoisetool.cli.interrupts import interruptible
 from denoisetool.errors import ModelError, OutputError, UsageError
 from denoisetool.modelcard import RECIPE_FILE
 from denoisetool.settings import resolve
@@ -59,8 +60,9 @@ def train(
 ) -> None:  # fmt: skip
     """Train a model from a recipe; run again to continue from the last checkpoint.
 
-    The checkpoint is written every few minutes and survives a kill. The model folder (weights,
-    card) is written at the end, or when --steps is reached.
+    The checkpoint is written every few minutes and survives a kill. The first Ctrl-C stops after
+    the step in hand and saves it, the second aborts. The model folder (weights, card) is written at
+    the end, or when --steps is reached.
     """
     from denoisetool.engine import pick_device
     from denoisetool.registry import Registry
@@ -77,6 +79,7 @@ def train(
     images = load_photos(data, side, lambda error: print_error(f"left out {error}"))
     megapixels = sum(i.shape[0] * i.shape[1] for i in images) / 1e6
     print_error(f"{len(images)} photos, {megapixels:.0f} MP, on {name}")
+    print_error("Ctrl-C stops after the step in hand; once more aborts it")
     workplace = run or Path("runs") / plan.name
 
     def report(line: dict[str, Any]) -> None:
@@ -93,12 +96,15 @@ def train(
         trainer = Trainer(plan, source_for(plan, images), workplace, name, weights, features)
         if trainer.step:
             print_error(f"continuing at step {trainer.step} of {plan.steps}")
-        try:
-            trainer.run(report, until=steps)
-        except KeyboardInterrupt:
-            trainer.save()
+        with interruptible(quiet=True) as interrupts:
+            try:
+                trainer.run(report, steps, interrupts.stop)
+            except KeyboardInterrupt as error:
+                print_error("aborted; the same command goes on from the last checkpoint")
+                raise typer.Exit(interrupts.exit_code) from error
+        if interrupts.signal:
             print_error(f"stopped at step {trainer.step}; the same command goes on from there")
-            raise
+            raise typer.Exit(interrupts.exit_code)
         place = output or (recipe.parent if recipe.name == RECIPE_FILE else workplace / "model")
         target = export.export(workplace, recipe, place, [describe(data, images)])
     except OSError as error:

@@ -101,8 +101,15 @@ class Trainer:
         if (folder / CHECKPOINT).exists():
             self._resume(started=start is not None)
 
-    def run(self, report: Callable[[dict[str, Any]], None], until: int | None = None) -> None:
-        """Train up to step `until` (all of them by default), saving and reporting on the way."""
+    def run(
+        self, report: Callable[[dict[str, Any]], None], until: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:  # fmt: skip
+        """Train up to step `until` (all of them by default), saving and reporting on the way.
+
+        Once `stop` is set, the step in hand is the last, and is saved. What is raised in the middle
+        of a step leaves weights that belong to no step: they must not be saved.
+        """
         last = min(self.recipe.steps, until or self.recipe.steps)
         started, first_step = time.monotonic(), self.step
         total: list[Tensor] = []
@@ -127,8 +134,11 @@ class Trainer:
                     with (self.folder / LOG).open("a", encoding="utf-8") as log:
                         log.write(json.dumps(line) + "\n")
                     report(line)
-            if self.step % self.recipe.checkpoint_every == 0 or self.step == last:
+            stopping = stop is not None and stop.is_set()
+            if self.step % self.recipe.checkpoint_every == 0 or self.step == last or stopping:
                 self.save()
+            if stopping:
+                return
 
     def _train_step(self, batch: Batch) -> Tensor:
         turn, seen = self.step % len(self.experts), self.step // len(self.experts)
