@@ -123,6 +123,29 @@ def test_other_segments_are_kept_in_order_and_signatures_dropped() -> None:
     assert any("credentials" in note for note in decode(source).notes)
 
 
+@pytest.mark.parametrize("name", ["png", "tiff", "webp", "avif", "bmp"])
+def test_segments_that_cannot_go_along_are_noted_once(name: str) -> None:
+    coded = pillow_file(picture("8", "RGB"), "RGB", "JPEG", quality=90)
+    first = segment(0xFE, b"one")
+    more = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 40 + b"<more/>"
+    technical = segment(0xEC, b"Ducky\0") + segment(0xE0, b"JFXX\0\x10")
+    for extra, words in (
+        (first + segment(0xFE, b"two") + segment(0xFE, b"three"), "further comments"),
+        (segment(0xE1, more) * 2, "extended XMP"),
+        (segment(0xE1, more) + first + segment(0xFE, b"two"), "extended XMP and further comments"),
+    ):
+        photo = decode(coded[:20] + extra + technical + coded[20:])
+        encode(photo, name, io.BytesIO(), EncodeOptions(strip=True))
+        encode(photo, "jpeg", io.BytesIO())
+        assert photo.notes == []
+        encode(photo, name, io.BytesIO())
+        assert len(photo.notes) == 1
+        assert f"{words}; left out" in photo.notes[0]
+    photo = decode(coded[:20] + technical + coded[20:])
+    encode(photo, name, io.BytesIO())
+    assert photo.notes == []
+
+
 def test_exif_only_files_get_no_jfif_header() -> None:
     coded = pillow_file(picture("8", "RGB"), "RGB", "JPEG", quality=90)
     source = coded[:2] + segment(0xE1, b"Exif\0\0" + exif_block()) + coded[20:]

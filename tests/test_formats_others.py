@@ -144,6 +144,29 @@ def test_png_of_few_columns(shape: tuple[int, ...], dtype: type[np.unsignedinteg
     np.testing.assert_array_equal(stored.reshape(shape), noise)
 
 
+@pytest.mark.parametrize("name", ["jpeg", "tiff", "webp", "avif", "bmp"])
+def test_png_text_that_cannot_go_along_is_noted_once(name: str) -> None:
+    rows = picture("8", "RGB").reshape(40, -1)
+    comment = png_chunk(b"tEXt", b"Comment\0seen")
+    for chunk in (
+        png_chunk(b"tEXt", b"Author\0me") + png_chunk(b"tEXt", b"Copyright\0me"),
+        png_chunk(b"iTXt", b"Titel\0\0\0de\0\0" + "Brücke".encode()),
+        png_chunk(b"zTXt", b"Note\0\0" + zlib.compress(b"text")),
+        comment + png_chunk(b"tEXt", b"Comment\0again"),
+    ):
+        photo = decode(png(rows, 8, 2, chunk))
+        encode(photo, name, io.BytesIO(), EncodeOptions(strip=True))
+        assert photo.notes == []
+        again(photo)
+        assert photo.notes == []
+        encode(photo, name, io.BytesIO())
+        assert len(photo.notes) == 1
+        assert "PNG text; left out" in photo.notes[0]
+    photo = decode(png(rows, 8, 2, comment))
+    encode(photo, name, io.BytesIO())
+    assert not any("PNG text" in note for note in photo.notes)
+
+
 def test_png_bombs_and_damaged_metadata_cost_only_themselves() -> None:
     rows = picture("8", "RGB").reshape(40, -1)
     bomb = zlib.compress(b"\0" * (80 << 20), 9)

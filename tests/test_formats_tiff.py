@@ -13,8 +13,9 @@ from PIL import Image
 
 from denoisetool.errors import UnreadablePhoto, UnsupportedPhoto
 from denoisetool.formats import decode, encode
-from denoisetool.photo import Photo
+from denoisetool.photo import Metadata, Photo
 from tests.contracts.test_formats import (
+    COMMENT,
     DTYPES,
     MAKER_NOTE,
     Array,
@@ -283,6 +284,26 @@ def test_exif_and_gps_without_any_descriptive_tag_survive() -> None:
         assert back.metadata.exif is not None
         assert gps_of(back.metadata.exif)[1] == "N"
         assert maker_note_of(back.metadata.exif) == MAKER_NOTE
+
+
+def test_a_comment_beside_a_description_is_noted() -> None:
+    photo = decode(add_tiff_tags(tiff(picture("8", "RGB")), 1))
+    for comment, lost in ((COMMENT, False), (b"another one", True)):
+        exif = photo.metadata.exif
+        made = Photo(photo.pixels, "jpeg", "RGB", metadata=Metadata(exif, comment=comment))
+        again(made)
+        assert bool(made.notes) == lost
+        assert all("comment" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "avif", "bmp"])
+def test_a_place_on_the_map_that_cannot_go_along_is_noted_once(name: str) -> None:
+    tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (33922, "d", 6, (0.0,) * 6, True)]
+    photo = decode(tiff(picture("8", "RGB"), extratags=tags, software=False))
+    again(photo)
+    assert photo.notes == []
+    encode(photo, name, io.BytesIO())
+    assert sum("GeoTIFF" in note for note in photo.notes) == 1
 
 
 def test_unreadable_exif_directories_cost_only_themselves() -> None:

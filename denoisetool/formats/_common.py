@@ -242,8 +242,16 @@ def note_space(photo: Photo, name: str) -> None:
         note(photo, f"{what}; left out, so its colours look different.")
 
 
-def note_dropped(photo: Photo, metadata: Metadata, name: str, *kinds: str) -> None:
-    """Tell the user which of `kinds` (attributes of Metadata) the target format cannot hold."""
+def note_dropped(photo: Photo, metadata: Metadata, name: str, *kinds: str, strip: bool) -> None:
+    """Tell the user, in one sentence, what of the metadata the target format cannot hold.
+
+    Args:
+        photo: the photo; what only its own format can hold is named in its `extras["private"]`.
+        metadata: what is to be written.
+        name: the target format's name.
+        kinds: attributes of Metadata that have no place in it.
+        strip: the user wants no metadata, so that what is private is no loss.
+    """
     words = {
         "exif": "EXIF",
         "icc": "ICC profile",
@@ -252,5 +260,7 @@ def note_dropped(photo: Photo, metadata: Metadata, name: str, *kinds: str) -> No
         "comment": "comment",
     }
     lost = [words[kind] for kind in kinds if getattr(metadata, kind)]
+    if photo.format != name and not strip:
+        lost += photo.extras.get("private", [])
     if lost:
         note(photo, f"{TITLES[name]} cannot hold {' and '.join(lost)}; left out.")

@@ -89,7 +89,7 @@ class Avif(Format):
         _common.check_holds(photo, self)
         turned = 1 if options.strip else photo.orientation
         metadata = _common.kept_metadata(photo, options, turned)
-        _common.note_dropped(photo, metadata, "avif", "iptc", "comment")
+        _common.note_dropped(photo, metadata, "avif", "iptc", "comment", strip=options.strip)
         extras = photo.extras if photo.format == "avif" else {}
         colour = extras.get("colour") or _common.colour_numbers(photo)
         if not extras and not colour:

@@ -75,7 +75,8 @@ class Bmp(Format):
         _common.check_holds(photo, self)
         _common.note_space(photo, "bmp")
         metadata = _common.kept_metadata(photo, options)
-        _common.note_dropped(photo, metadata, "bmp", "exif", "xmp", "iptc", "comment")
+        kinds = ("exif", "xmp", "iptc", "comment")
+        _common.note_dropped(photo, metadata, "bmp", *kinds, strip=options.strip)
         samples = _common.stored_samples(photo, 1)
         if samples.shape[2] == 2:
             samples = samples[:, :, [0, 0, 0, 1]]

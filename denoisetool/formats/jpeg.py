@@ -68,6 +68,7 @@ class Jpeg(Format):
             raise UnreadablePhoto("the JPEG file is damaged: the picture's last part is missing")
         notes: list[str] = []
         metadata, extras["segments"], extras["jfif"] = _read_metadata(layout.segments, notes)
+        extras["private"] = _private(extras["segments"])
         trailer = data[layout.end :].strip(b"\0")
         if OTHERS not in notes and len(trailer) > 64:
             what = OTHERS if js.EXIF in trailer or b"\xff\xd8\xff" in trailer else ""
@@ -89,6 +90,7 @@ class Jpeg(Format):
         _common.check_holds(photo, self)
         _common.note_space(photo, "jpeg")
         metadata = _common.kept_metadata(photo, options)
+        _common.note_dropped(photo, metadata, "jpeg", strip=options.strip)
         samples = _common.stored_samples(photo, _common.stored_orientation(metadata))
         buffer = io.BytesIO()
         with _common.writing("jpeg"):
@@ -211,6 +213,16 @@ def _read_metadata(
         dpi=_density(jfif),
     )
     return metadata, kept, jfif
+
+
+def _private(segments: list[js.Segment]) -> list[str]:
+    """What of the kept segments describes the picture and has no place in other formats."""
+    found = []
+    if any(m == js.APP1 and p.startswith((js.XMP, js.MORE_XMP)) for m, p in segments):
+        found.append("extended XMP")
+    if any(m == js.COM for m, _ in segments):
+        found.append("further comments")
+    return found
 
 
 def _density(jfif: bytes | None) -> tuple[float, float] | None:

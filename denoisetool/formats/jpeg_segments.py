@@ -15,6 +15,7 @@ MAX_PAYLOAD = 65533
 JFIF = b"JFIF\0"
 EXIF = b"Exif\0\0"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
+MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 ICC = b"ICC_PROFILE\0"
 PHOTOSHOP = b"Photoshop 3.0\0"
 MPF = b"MPF\0"

@@ -87,7 +87,12 @@ class Png(Format):
             mode=mode,
             turned=exif.orientation_of(metadata.exif, metadata.xmp),
             metadata=metadata,
-            extras={"chunks": kept, "colour": colour, "space": space},
+            extras={
+                "chunks": kept,
+                "colour": colour,
+                "space": space,
+                "private": ["PNG text"] if _has_text(kept, metadata) else [],
+            },
             notes=notes,
         )
 
@@ -177,6 +182,13 @@ def _read_metadata(
     return metadata, kept
 
 
+def _has_text(chunks: list[tuple[bytes, bytes, bool]], metadata: Metadata) -> bool:
+    """Whether there is more text than the comment that other formats can hold too."""
+    comment = (b"tEXt", b"Comment\0" + (metadata.comment or b""))
+    texts = [c[:2] for c in chunks if c[0] in (b"tEXt", b"zTXt", b"iTXt")]
+    return any(text != comment for text in texts)
+
+
 def _metadata_chunks(
     photo: Photo, metadata: Metadata, *, strip: bool
 ) -> tuple[list[bytes], list[bytes]]:
@@ -199,7 +211,7 @@ def _metadata_chunks(
             kept.append((b"cICP", bytes((*numbers.values(), 0, 1)), False))
         else:
             _common.note_space(photo, "png")
-        _common.note_dropped(photo, metadata, "png", "iptc")
+        _common.note_dropped(photo, metadata, "png", "iptc", strip=strip)
     before = [pc.chunk(kind, payload) for kind, payload, after in kept if not after]
     if metadata.icc:
         before.insert(0, pc.icc(metadata.icc))

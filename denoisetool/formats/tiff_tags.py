@@ -212,8 +212,12 @@ def directory_to_write(photo: Photo, metadata: Metadata, *, strip: bool) -> tupl
     blobs = [(XMP, 1, metadata.xmp), (ICC, 7, metadata.icc)]
     if not tags.keys() & {IPTC, PHOTOSHOP}:
         blobs.append((PHOTOSHOP, 7, metadata.iptc))
-    if metadata.comment and DESCRIPTION not in directory.entries:
-        blobs.append((DESCRIPTION, 2, metadata.comment.rstrip(b"\0") + b"\0"))
+    comment = (metadata.comment or b"").rstrip(b"\0") + b"\0"
+    described = directory.entries.get(DESCRIPTION)
+    if metadata.comment and described is None:
+        blobs.append((DESCRIPTION, 2, comment))
+    lost = ("comment",) if described is not None and described.value != comment else ()
+    _common.note_dropped(photo, metadata, "tiff", *lost, strip=strip)
     for tag, kind, blob in blobs:
         if blob:
             directory.entries[tag] = Entry(kind, len(blob), blob)

@@ -74,7 +74,7 @@ class Webp(Format):
         metadata = _common.kept_metadata(photo, options)
         lossless = photo.format == "webp" and photo.extras.get("lossless", False)
         lossless = lossless and options.quality is None
-        _common.note_dropped(photo, metadata, "webp", "iptc", "comment")
+        _common.note_dropped(photo, metadata, "webp", "iptc", "comment", strip=options.strip)
         samples = _common.stored_samples(photo, _common.stored_orientation(metadata))
         buffer = io.BytesIO()
         with _common.writing("webp"):
