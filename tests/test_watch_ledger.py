@@ -211,13 +211,21 @@ def test_what_was_begun_before_a_kill_may_have_been_made(ledger: Ledger) -> None
     assert ledger.may_have_made(ledger.row(found))
 
 
+@pytest.mark.parametrize("error", ["OutputExists", "UnreadablePhoto"])
 @pytest.mark.parametrize("how", ["retried", "new content"])
-def test_what_failed_made_nothing(how: str, ledger: Ledger) -> None:
+def test_what_had_something_in_its_way_made_nothing(how: str, error: str, ledger: Ledger) -> None:
     found = begin(ledger, A)
-    ledger.fail(found, None, "the output exists", "OutputExists")
+    ledger.fail(found, None, "a reason", error)
     if how == "retried":
         ledger.retry_failed()
     else:
         ledger.arrive([(A, NEW)])
     assert ledger.row(found).target is not None
-    assert not ledger.may_have_made(ledger.row(found))
+    assert ledger.may_have_made(ledger.row(found)) is (error != "OutputExists")
+
+
+def test_steps_are_added_not_replaced(ledger: Ledger) -> None:
+    found = begin(ledger, A)
+    finish(ledger, found, after=("tell",))
+    ledger.again(found, "move")
+    assert ledger.row(found).after == {"move", "tell"}

@@ -16,6 +16,7 @@ from denoisetool.events import Notice
 from denoisetool.watch import finish
 from denoisetool.watch.folder import Folder, Options
 from denoisetool.watch.ledger import Row
+from denoisetool.watch.observe import identity
 from denoisetool.watch.worker import Task
 
 MOST = 8
@@ -38,7 +39,7 @@ class After:
         self._options, self._show = options, show
         self._to_verify: deque[tuple[Folder, Row]] = deque()
         self._verifying: dict[int, tuple[Folder, Row]] = {}
-        self._taken = 0
+        self._taken: set[tuple[Folder, int]] = set()
         self._finisher = finish.Finisher(
             lambda step, moved, problem: post(partial(self._finished, step, moved, problem))
         )
@@ -56,7 +57,7 @@ class After:
     def go_on(self, folder: Folder, number: int) -> None:
         """Take the next step that is still to come for a photo that is done."""
         row = folder.ledger.row(number)
-        if row.target is None or not row.after:
+        if row.target is None or not row.after or self._has(folder, number):
             return
         options = self._options
         if "move" in row.after and (options.archive or options.trash):
@@ -69,6 +70,18 @@ class After:
             self._take(finish.Step((folder, number), "tell", work))
         else:
             self._stepped(folder, number, "tell", None, "")
+
+    def resume(self, folder: Folder) -> None:
+        """Go on with what had to wait while a folder was away."""
+        for row in folder.ledger.unfinished():
+            self.go_on(folder, row.id)
+
+    def _has(self, folder: Folder, number: int) -> bool:
+        """Whether a step of a photo is waiting or under way."""
+        waiting = (*self._to_verify, *self._verifying.values())
+        return (folder, number) in self._taken or any(
+            (where, row.id) == (folder, number) for where, row in waiting
+        )
 
     def tasks(self, number: Callable[[], int]) -> list[Task]:
         """What the worker should verify now.
@@ -88,7 +101,12 @@ class After:
     def verified(self, number: int, flaw: str) -> None:
         """The worker's verdict on an output; `flaw` is empty if it is whole."""
         folder, row = self._verifying.pop(number)
-        if flaw:
+        source = folder.root / row.path
+        if flaw and identity(folder.root) is None:
+            return  # until the folder is back, or the next start
+        if flaw and not os.path.lexists(source):  # moved before a kill, or taken away
+            self._stepped(folder, row.id, "move", source, "")
+        elif flaw:
             self._stepped(folder, row.id, "move", None, flaw)
         else:
             work = partial(_move, self._options, folder, row)
@@ -104,11 +122,11 @@ class After:
         self._finisher.stop(seconds)
 
     def _take(self, step: finish.Step) -> None:
-        self._taken += 1
+        self._taken.add(step.key)
         self._finisher.take(step)
 
     def _finished(self, step: finish.Step, moved: Path | None, problem: str) -> None:
-        self._taken -= 1
+        self._taken.discard(step.key)
         self._stepped(*step.key, step.name, moved, problem)
 
     def _stepped(
@@ -127,7 +145,7 @@ def _move(options: Options, folder: Folder, row: Row) -> Path | None:
     """Move an original away, once its output was verified."""
     source = folder.root / row.path
     if not os.path.lexists(source):
-        return None
+        return source
     if options.archive is not None:
         return finish.archive(source, row.digest or "", options.archive / row.path)
     finish.trash(source, row.digest or "")

@@ -44,7 +44,7 @@ CREATE TABLE photos (
     target BLOB,
     target_key TEXT,
     arrived REAL NOT NULL,
-    started REAL,                  -- the last try, NULL again where it is to be begun anew
+    started REAL,                  -- the last try, NULL again where something was in the way
     finished REAL,
     megapixels REAL NOT NULL DEFAULT 0,
     seconds REAL NOT NULL DEFAULT 0,
@@ -192,7 +192,7 @@ class Ledger:
                         " ON CONFLICT (path) WHERE current DO UPDATE SET size = excluded.size,"
                         " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,"
                         " state = 'waiting', reason = '', error = NULL, digest = NULL,"
-                        " started = NULL, finished = NULL",
+                        " finished = NULL",
                         (key, *stamp, target, target_key, now),
                     )
 
@@ -228,11 +228,11 @@ class Ledger:
         )  # fmt: skip
 
     def fail(self, number: int, digest: str | None, reason: str, error: str | None) -> None:
-        """A photo cannot be done, as it is now."""
+        """A photo cannot be done, as it is now. What was in its way was not made by this watch."""
         self._write(
-            "UPDATE photos SET state = 'failed', reason = ?, error = ?, finished = ?, digest = ?"
-            " WHERE id = ?",
-            reason, error, time.time(), digest, number,
+            "UPDATE photos SET state = 'failed', reason = ?, error = ?, finished = ?, digest = ?,"
+            " started = CASE ? WHEN 'OutputExists' THEN NULL ELSE started END WHERE id = ?",
+            reason, error, time.time(), digest, error, number,
         )  # fmt: skip
 
     def wait(self, number: int) -> None:
@@ -258,13 +258,16 @@ class Ledger:
         """One of the steps after a photo was done is over."""
         with self._lock:
             left = " ".join(sorted(self.row(number).after - {step}))
-            self._write("UPDATE photos SET after = ? WHERE id = ?", left, number)
-            if moved is not None:
-                self._write("UPDATE photos SET moved = ? WHERE id = ?", os.fsencode(moved), number)
+            self._write(
+                "UPDATE photos SET after = ?, moved = coalesce(?, moved) WHERE id = ?",
+                left, None if moved is None else os.fsencode(moved), number,
+            )  # fmt: skip
 
     def again(self, number: int, step: str) -> None:
         """One of the steps after a photo was done is to be taken once more."""
-        self._write("UPDATE photos SET after = ? WHERE id = ?", step, number)
+        with self._lock:
+            steps = " ".join(sorted(self.row(number).after | {step}))
+            self._write("UPDATE photos SET after = ? WHERE id = ?", steps, number)
 
     def recent_targets(self, since: float) -> list[Path]:
         """Folders that outputs of photos begun since then (Unix time) went to."""
@@ -281,8 +284,8 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> int:
             return connection.execute(
-                "UPDATE photos SET state = 'waiting', reason = '', error = NULL, started = NULL,"
-                " finished = NULL WHERE state = 'failed'"
+                "UPDATE photos SET state = 'waiting', reason = '', error = NULL, finished = NULL"
+                " WHERE state = 'failed'"
             ).rowcount
 
         return self._use(work)
@@ -327,7 +330,8 @@ class Ledger:
         """Whether this watch may have made what is at the target of a photo that waits.
 
         It has if an earlier content of this name was done, with its result there. And it may have
-        if the photo was begun, and a kill came before its outcome was written down.
+        if the photo was begun, and a kill came before its outcome was written down; then the index
+        knows.
         """
         if row.target is None or row.started is not None:
             return row.target is not None

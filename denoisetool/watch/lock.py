@@ -20,6 +20,8 @@ from denoisetool.watch.ledger import Ledger, ledger_path
 
 SILENT_SECONDS = 120.0
 """Without a sign of life for so long a watcher counts as hung."""
+PATIENCE = 1.0
+"""Seconds that a lock is waited for: whoever asks how a watch stands has it for a moment."""
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def held(root: Path, output: Path) -> Iterator[None]:
     ledger = ledger_path(root)
     try:
         ledger.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(_lock(ledger), timeout=0)
+        lock = filelock.FileLock(_lock(ledger), timeout=PATIENCE)
         lock.acquire()
     except filelock.Timeout:
         raise _taken(root, ledger) from None
@@ -74,11 +76,11 @@ def asked_to_look(ledger: Path) -> bool:
     return True
 
 
-def is_held(ledger: Path) -> bool:
-    """Whether a process holds the lock that belongs to a ledger."""
+def is_held(ledger: Path, patience: float = 0.0) -> bool:
+    """Whether a process holds the lock that belongs to a ledger, for longer than `patience` s."""
     if not _lock(ledger).exists():
         return False
-    lock = filelock.FileLock(_lock(ledger), timeout=0)
+    lock = filelock.FileLock(_lock(ledger), timeout=patience)
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -170,7 +172,8 @@ def _refuse_overlap(root: Path, own: Path) -> None:
         place = Path(str(other.get("real", "")))
         if ledger == own or not place.is_absolute():
             continue
-        if (real.is_relative_to(place) or place.is_relative_to(real)) and is_held(ledger):
+        overlap = real.is_relative_to(place) or place.is_relative_to(real)
+        if overlap and is_held(ledger, PATIENCE):
             if other.get("pid") == os.getpid():
                 what = f"one of the folders is inside the other: {place}"
                 raise UsageError(what, path=root, hint="give only the outer one")

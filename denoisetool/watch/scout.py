@@ -223,7 +223,8 @@ class Scout:
                 same = False
             if same:
                 folder.ledger.restamp(row.id, sighting.stamp)
-                if row.state == "done" and "move" in self._options.steps:
+                wanted = "move" in self._options.steps and "move" not in row.after
+                if row.state == "done" and wanted:
                     folder.ledger.again(row.id, "move")
                     self._finish(folder, row.id)
                 del folder.pending[path]

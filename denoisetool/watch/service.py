@@ -109,7 +109,7 @@ def _systemd(
         f"Description=denoisetool watch {_plain(str(folder))}",
         "",
         "[Service]",
-        f"ExecStart={' '.join(_unit_word(word) for word in command)}",
+        f"ExecStart={' '.join(_unit_word(word.replace('$', '$$')) for word in command)}",
         f"WorkingDirectory={_plain(str(here))}",
         *(f"Environment={_unit_word(f'{key}={value}')}" for key, value in variables.items()),
         "Restart=always",
@@ -206,8 +206,8 @@ def _verb(task: tuple[str, ...], verb: str) -> tuple[str, ...]:
 
 
 def _unit_word(word: str) -> str:
-    """A word of a unit's command line: quoted, with nothing in it that systemd would expand."""
-    word = _plain(word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$"))
+    """A word of a unit: quoted. A `$` in it is only special to systemd in a command line."""
+    word = _plain(word.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{word}"'
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -48,6 +49,7 @@ LEAVE_SECONDS = 5.0
 """For what comes after photos, when told to stop; the next run does the rest."""
 _TRIES = 2
 _UNWELL = 60.0
+_TAG = re.compile(r" \([^()]*\)$")
 _MODEL_CODES = {each.__name__: each.exit_code for each in (ModelError, DeviceError)}
 
 
@@ -128,7 +130,8 @@ class Watcher:
             if folder.ledger.warning:
                 self._show(Notice("ledger_damaged", folder.ledger.warning, folder.ledger.path))
             for row in folder.ledger.unfinished():
-                self._after.go_on(folder, row.id)
+                self._expect_leftovers(row)
+            self._after.resume(folder)
         self._scout.start()
         try:
             while not self._stop.is_set() and not self._over():
@@ -141,6 +144,8 @@ class Watcher:
             self._scout.stop()
             self._after.stop(COMMAND_SECONDS if self._options.once else LEAVE_SECONDS)
             self._drain()
+            if self._worker is not None:
+                self._worker.kill()
             for item in (*self._in_hand.values(), *self._ready):
                 if item.number:
                     item.folder.ledger.wait(item.number)
@@ -229,6 +234,10 @@ class Watcher:
         if isinstance(event, Outcome) and event.status == "failed":
             self._tally.failed += 1
         self._show(event)
+        if isinstance(event, Notice) and event.kind == "folder_back":
+            for folder in self._folders:
+                if folder.root == event.path:
+                    self._after.resume(folder)
 
     def _take(self, folder: Folder, sighting: Sighting) -> None:
         """A photo is complete."""
@@ -237,6 +246,8 @@ class Watcher:
 
     def _warm(self) -> None:
         """A photo was seen: load the model while it is waited for."""
+        if self._stop.is_set():
+            return
         self._worked = time.monotonic()
         if self._worker is None and not self._pause.kind:
             worker = self._begin_worker()
@@ -281,6 +292,7 @@ class Watcher:
         target, problem = self._plan(item, relative)
         if target is None:
             assert problem is not None
+            folder.ledger.restamp(row.id, stamp)
             self._failed(item, row, failure(path, None, problem))
             return
         # New content goes to where the old went, also if the name had to give way then.
@@ -379,7 +391,13 @@ class Watcher:
         self._show(outcome)
         self._let_go(item)
         if steps:
+            self._expect_leftovers(row)
             self._after.go_on(folder, row.id)
+
+    def _expect_leftovers(self, row: Row) -> None:
+        """Originals that are copied into an archive may be left there unfinished by a kill."""
+        if self._options.archive is not None:
+            self._untidy.add((self._options.archive / row.path).parent)
 
     def _try_again_or_fail(self, item: _Item, row: Row, outcome: Outcome) -> None:
         """A failure may be the disk's, the writer's who is not done yet, or the photo's own."""
@@ -503,6 +521,8 @@ class Watcher:
 
 
 def _alike(one: Path, other: Path) -> bool:
-    """Whether two targets differ only in what was added where a name had to give way."""
-    suffixes = (files.split_suffix(path.name)[1] for path in (one, other))
-    return one.parent == other.parent and len(set(suffixes)) == 1
+    """Whether a target is another one, or that with what is added where a name must give way."""
+    (stem, suffix), (kept, ending) = (files.split_suffix(path.name) for path in (other, one))
+    plain = _TAG.sub("", stem)
+    same = kept == plain or kept.startswith((f"{plain} (", f"{plain}."))
+    return one.parent == other.parent and ending == suffix and same
