@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
+import filelock
 import pytest
 
-from denoisetool.watch import Ledger, held, ledger_path
+from denoisetool.watch import Ledger, held, is_held, ledger_path, lock
 from denoisetool.watch.ledger import Stamp
 from tests.conftest import Cli
 
@@ -64,6 +66,26 @@ def test_one_folder_inside_the_other(cli: Cli, inbox: Path) -> None:
     assert ran.code == 2
     assert "inside the other" in ran.err
     assert "already" in cli("watch", inbox, inbox, "--once").err
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_who_only_looks_keeps_no_watch_from_starting(
+    outer: bool, inbox: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look, at the same folder or at one around it, takes the lock for a moment."""
+    monkeypatch.setattr(lock, "PATIENCE", 30.0)
+    folder = inbox.parent if outer else inbox
+    with held(folder, folder / "out"):
+        ledger = ledger_path(folder)
+    taken = filelock.FileLock(ledger.with_suffix(".lock"), thread_local=False)
+    taken.acquire()
+    looked = threading.Timer(0.3, taken.release)
+    looked.start()
+    try:
+        with held(inbox, inbox / "out"):
+            assert is_held(ledger_path(inbox))
+    finally:
+        looked.join()
 
 
 def test_once_with_nothing_there(cli: Cli, inbox: Path) -> None:
