@@ -16,7 +16,7 @@ from denoisetool.watch import service
 from tests.conftest import Cli
 
 COMMAND = ["/usr/bin/python3", "-m", "denoisetool", "watch", 'in "box" %h $HOME', "-o", "a\\b ä"]
-OURS = {"DENOISETOOL_HOME": "/some where", "PATH": "/bin", "DENOISETOOL_STRENGTH": "0.5"}
+OURS = {"DENOISETOOL_HOME": "/some where $1 %h", "PATH": "/bin", "DENOISETOOL_STRENGTH": "0.5"}
 
 
 def made(system: str, folder: str = "/photos/in box") -> service.Service:
@@ -27,7 +27,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     found = made("systemd")
     assert 'ExecStart="/usr/bin/python3" "-m" "denoisetool" "watch"' in found.text
     assert '"in \\"box\\" %%h $$HOME" "-o" "a\\\\b ä"' in found.text
-    assert 'Environment="DENOISETOOL_HOME=/some where"' in found.text
+    assert 'Environment="DENOISETOOL_HOME=/some where $1 %%h"' in found.text
     assert "PATH" not in found.text
     assert "KillMode=mixed" in found.text
     assert found.path.suffix == ".service"
@@ -56,7 +56,7 @@ def test_windows_takes_the_task() -> None:
     action = ET.fromstring(text).find("t:Actions/t:Exec", space)
     assert action is not None
     arguments = action.findtext("t:Arguments", namespaces=space) or ""
-    assert 'set "DENOISETOOL_HOME=/some where"' in arguments
+    assert 'set "DENOISETOOL_HOME=/some where $1 %h"' in arguments
     assert '"in \\"box\\" %h $HOME"' in arguments
     assert found.encoding == "utf-16"
 
