@@ -336,6 +336,30 @@ def test_large_parts_wait_for_the_whole_photo_and_too_large_ones_say_so(
     assert (reply["why"], reply["data"]) == ("too_large", None)
 
 
+def test_a_run_may_begin_as_the_going_through_the_photo_ends() -> None:
+    from denoisetool.server.previews import Previews
+
+    user = User(Turns(), MEASURE)
+
+    class Ending(Previews):
+        """Who goes through the photo ends right after it was asked who does."""
+
+        _found: User | None = user
+
+        @property
+        def _measurer(self) -> User | None:
+            found, self._found = self._found, None
+            return found
+
+        @_measurer.setter
+        def _measurer(self, value: User | None) -> None:
+            self._found = value
+
+    previews = Ending.__new__(Ending)
+    previews.rest()
+    assert user.aborted
+
+
 def test_a_preview_of_a_broken_photo_is_an_error_and_the_next_one_works(
     window: Window, photos: Path
 ) -> None:

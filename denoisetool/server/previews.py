@@ -59,9 +59,9 @@ class Previews:
 
     def rest(self) -> None:
         """Stop going through the whole photo, for a run."""
-        if self._measurer is not None:
-            self._measurer.abort()
-            self._measurer = None
+        measurer, self._measurer = self._measurer, None  # whose thread may end meanwhile
+        if measurer is not None:
+            measurer.abort()
 
     def _serve(self) -> None:
         while True:
