@@ -38,7 +38,10 @@ MOST_CUT = 0.25
 of ten samples. Where there are more, little can be told from them."""
 
 
-def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = CALLER) -> bool:
+def undo(
+    pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = CALLER, *,
+    clipped: bool = False,
+) -> bool:  # fmt: skip
     """Add to the noise of a photo what clipping has hidden of it.
 
     Args:
@@ -48,6 +51,8 @@ def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = 
             the same everywhere, and white.
         peak: value of white.
         lanes: what works on rows of cells side by side.
+        clipped: whether the photo is known to be clipped; else it must show it. In a part of it
+            the result is that of the whole except in the outermost two cells.
 
     Returns:
         Whether anything was added.
@@ -59,7 +64,7 @@ def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = 
     areas = (np.minimum(lefts + CELL, width) - lefts)[:, None].astype(np.float32)
     rows = range(-(-height // CELL))
     observed = _shares(pixels, (0, peak), rows, lanes)
-    if observed.mean() < LEAST_SHARE:
+    if not clipped and observed.mean() < LEAST_SHARE:
         return False
     added, expected = tables(level)
     foreseen = np.ones_like(observed)

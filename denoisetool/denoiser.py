@@ -134,12 +134,14 @@ class Rules:
         bound: factors on what is left; None if it is within its bounds everywhere.
         level: rms of the photo's noise, in levels of 255; 0 after the first pass.
         clean: whether there is next to none.
+        clipped: whether what clipping had hidden was added to it.
     """
 
     drift: color.CoarseField
     bound: color.CoarseField | None
     level: float
     clean: bool
+    clipped: bool
 
 
 @dataclass(slots=True)
@@ -293,9 +295,8 @@ class Denoiser:
         drift = color.drift(mean, power, photo.width, kind=kind, explained=clipped)
         bound = noise.bounded(power, coarse, photo.peak, photo.width)
         level = self.level(photo, kind, power) if number == 0 else 0.0
-        if kind == "white":
-            clipping.undo(photo.pixels, found, level, photo.peak, lanes)
-        return Rules(drift, bound, 255 * level, noise.is_clean(power))
+        undone = kind == "white" and clipping.undo(photo.pixels, found, level, photo.peak, lanes)
+        return Rules(drift, bound, 255 * level, noise.is_clean(power), undone)
 
     def estimate(
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None = None,

@@ -3,20 +3,21 @@
 The noise of a part is estimated once; other wishes only take it out anew. What a full run decides
 from the whole photo (the colour lock, the bounds of the change, whether the photo is clean) is
 first guessed from the part, and exact once `measure` has been through the whole photo. The second
-pass of a strength above 1 is always bounded by what its part tells. With a model that enlarges,
-what is shown is as much larger than the part.
+pass of a strength above 1 is always bounded by what its part tells, and so is what goes before a
+model that enlarges in photos too large to keep their noise. With such a model, what is shown is as
+much larger than the part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from denoisetool import bicubic, color, metrics, noise
+from denoisetool import bicubic, clipping, color, metrics, noise
 from denoisetool.color import CELL, CoarseField, Float
 from denoisetool.denoiser import COARSE, Denoiser, Estimate, Report, check_finite
 from denoisetool.lanes import Lanes
@@ -126,7 +127,8 @@ class _Found:
         part: which part; noise: its noise, None where only what follows is kept.
         drift: what the colour lock takes out of the noise; bound: factors on what is left.
         rms: of the noise, in levels of 255, None if it is not known; clean: whether there is next
-            to none.
+            to none; clipped: whether what clipping had hidden was added to it.
+        settled: whether all that is from the whole photo, as in a full run.
     """
 
     part: Part
@@ -135,6 +137,8 @@ class _Found:
     bound: CoarseField | None
     rms: float | None
     clean: bool
+    clipped: bool = False
+    settled: bool = False
 
 
 class Preview:
@@ -182,10 +186,9 @@ class Preview:
         photo, denoiser = self.photo, denoiser or self._denoiser
         found = denoiser.estimate(photo, Report(kind=self._kind_of_noise()), progress)
         part = Part(0, 0, photo.width, photo.height)
-        whole = self._follow(part, photo.pixels, found, denoiser)
-        if photo.megapixels * self.scale**2 > KEPT:
-            whole = _Found(whole.part, None, whole.drift, whole.bound, whole.rms, whole.clean)
-        self._whole = whole
+        whole = replace(self._follow(part, photo.pixels, found, denoiser), settled=True)
+        kept = photo.megapixels * self.scale**2 <= KEPT
+        self._whole = whole if kept else replace(whole, noise=None)
 
     def show(self, part: Part, wishes: Wishes) -> Shown:
         """A part of the photo as it will be.
@@ -217,7 +220,10 @@ class Preview:
             second = self._follow(area, area.of(photo.pixels), again, self._denoiser, 1)
             self._take_out(pixels, area, second, second, wishes, wishes.strength - 1)
             pixels = part.of(pixels, area)
-        return Shown(pixels, whole is not None and not twice, rules.rms, told, False)
+        exact = whole is not None and not twice
+        if self._denoiser.first is not None:
+            exact = exact and found is whole
+        return Shown(pixels, exact, rules.rms, told, False)
 
     def _check(self) -> None:
         """Refuse what a full run refuses."""
@@ -262,20 +268,30 @@ class Preview:
         """The noise of an area: known from the whole photo, from the last time, or estimated."""
         if whole is not None and whole.noise is not None:
             return whole
-        known = self._part
-        if known is not None and known.part.holds(area):
+        known, white = self._part, self._kind_of_noise() == "white"
+        usable = known is not None and (known.settled or whole is None or not white)
+        if known is not None and usable and known.part.holds(area):
             return known
-        part = area.grown(0, self.photo)
-        seen = part.grown(self._margin(), self.photo)
+        part, margin = area.grown(0, self.photo), self._margin()
+        if whole is not None and whole.clipped:
+            margin = max(margin, 2 * CELL)  # what `undo` looks at
+        seen = part.grown(margin, self.photo)
         window = Photo(seen.of(self.photo.pixels), self.photo.format, self.photo.mode)
         found = self._denoiser.estimate(window, Report(kind=self._kind_of_noise()))
+        if whole is not None and whole.clipped:
+            assert whole.rms is not None
+            level, peak = whole.rms / 255, self.photo.peak
+            clipping.undo(window.pixels, found.noise, level, peak, self._lanes, clipped=True)
         scale, locked = self.scale, found.locked
         own = Estimate(
             np.ascontiguousarray(part.enlarged(scale).of(found.noise, seen.enlarged(scale))),
             None if locked is None else part.cells.of(locked, seen.cells),
         )
-        pixels = part.of(self.photo.pixels)
-        self._part = known = self._follow(part, pixels, own, self._denoiser)
+        if whole is None:
+            known = self._follow(part, part.of(self.photo.pixels), own, self._denoiser)
+        else:
+            known = replace(whole, part=part, noise=own.noise)
+        self._part = known
         return known
 
     def _follow(
@@ -290,7 +306,9 @@ class Preview:
         given = Photo(pixels, self.photo.format, self.photo.mode)
         coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
         rules = denoiser.rules(given, found, coarse, self._kind_of_noise(), number, lanes)
-        return _Found(part, found, rules.drift, rules.bound, rules.level, rules.clean)
+        return _Found(
+            part, found, rules.drift, rules.bound, rules.level, rules.clean, rules.clipped
+        )
 
     def _kind_of_noise(self) -> str | None:
         """The kind of noise, from windows all over the photo, as in a full run."""

@@ -47,6 +47,24 @@ def test_black_becomes_black_again_and_white_white(dtype: str) -> None:
     assert np.abs(after.mean(0) - ramp.mean(0)).mean() < 0.07 * SIGMA
 
 
+@pytest.mark.parametrize(("left", "right"), [(0, 160), (48, 208), (480, 640)])
+def test_in_a_part_of_a_clipped_photo_it_is_as_in_the_whole(left: int, right: int) -> None:
+    pixels, noise, _ = _photo("uint8")
+    part = slice(64, 224), slice(left, right)
+    own = noise[part].copy()
+    assert clipping.undo(pixels, noise, SIGMA, 255)
+    assert clipping.undo(pixels[part], own, SIGMA, 255, clipped=True)
+    inner = slice(32, -32), slice(32 * (left > 0), 160 - 32 * (right < 640))
+    np.testing.assert_array_equal(own[inner], noise[part][inner])
+
+
+def test_a_part_that_is_not_clipped_itself_can_be_of_a_photo_that_is() -> None:
+    pixels = np.full((64, 64, 3), 128, np.uint8)
+    pixels[0, 0], noise = 0, np.zeros((64, 64, 3), np.float16)
+    assert not clipping.undo(pixels, noise, SIGMA, 255)
+    assert clipping.undo(pixels, noise, SIGMA, 255, clipped=True)
+
+
 def test_dark_parts_that_are_not_clipped_stay() -> None:
     """Noise of that level would be, but there it is less: the ends of the scale tell."""
     pixels, noise, _ = _photo("uint8", 2 / 255)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from denoisetool import preview
+from denoisetool import clipping, preview
 from denoisetool.denoiser import Denoiser, Float
 from denoisetool.errors import UnsupportedPhoto
 from denoisetool.photo import Half, Photo
@@ -196,12 +196,13 @@ def test_with_a_model_that_enlarges_a_part_is_larger(scale: int, wishes: Wishes)
         np.testing.assert_array_equal(shown.pixels, part.enlarged(scale).of(full.pixels))
 
 
-def _dark() -> Photo:
+def _dark(dtype: str = "uint8") -> Photo:
     """White noise, a corner of it in the dark where half of it is cut off."""
     clean = np.broadcast_to(np.linspace(60, 180, SHAPE[1])[None, :, None], (*SHAPE, 3)).copy()
     clean[:150, :150] = 3
     noisy = clean + np.random.default_rng(0).normal(0, 25, clean.shape)
-    return Photo(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), "png", "RGB")
+    peak = np.iinfo(dtype).max
+    return Photo(np.clip(np.rint(noisy / 255 * peak), 0, peak).astype(dtype), "png", "RGB")
 
 
 def _white() -> BlurEngine:
@@ -209,6 +210,27 @@ def _white() -> BlurEngine:
     engine = BlurEngine()
     engine.kinds = ("camera", "white")
     return engine
+
+
+@pytest.mark.parametrize("some", [True, False])
+def test_clipped_shadows_are_dark_in_parts_as_in_a_full_run(
+    some: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the noise is not kept; where too little of the photo is clipped they stay."""
+    monkeypatch.setattr(preview, "KEPT", 0.01)
+    if not some:
+        monkeypatch.setattr(clipping, "LEAST_SHARE", 0.2)
+    photo = _dark("uint16")
+    full = replace(photo, pixels=photo.pixels.copy())
+    assert Denoiser(_white(), tile=128).denoise(full).kind == "white"
+    seen = Preview(photo, Denoiser(_white(), tile=128))
+    assert not seen.show(Part(0, 0, 64, 64), Wishes()).exact
+    seen.measure()
+    for part in (Part(0, 0, 64, 64), Part(131, 115, 60, 50), *PARTS):
+        shown = seen.show(part, Wishes())
+        assert shown.exact
+        apart = np.abs(shown.pixels.astype(int) - part.of(full.pixels))
+        assert apart.max() <= 65535 / 255 / 8, part
 
 
 def test_what_goes_first_is_in_parts_as_in_a_full_run() -> None:
@@ -225,6 +247,17 @@ def test_what_goes_first_is_in_parts_as_in_a_full_run() -> None:
         shown = seen.show(part, Wishes())
         assert shown.exact
         np.testing.assert_array_equal(shown.pixels, part.enlarged(2).of(full.pixels))
+
+
+def test_what_goes_first_is_guessed_from_a_part_where_its_noise_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preview, "KEPT", 0.01)
+    photo, engine = _dark(), BlurEngine(card=replace(CARD, scale=2))
+    for first in (None, Denoiser(_white(), tile=128)):
+        seen = Preview(photo, Denoiser(engine, tile=128, first=first))
+        seen.measure()
+        assert seen.show(PARTS[1], Wishes()).exact == (first is None)
 
 
 @pytest.mark.parametrize("scale", [1, 2])
