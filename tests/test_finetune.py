@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -194,6 +195,54 @@ def test_a_run_killed_after_its_last_look_ends_as_the_whole_one(
     whole, curve = tuned(Still(tmp_path), gains)
     resumed, again = tuned(Still(tmp_path, step=4), [])
     assert (whole, curve.best) == (resumed, again.best) == (best + 1, best)
+
+
+def test_two_runs_of_one_folder_never_meet(
+    start: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody gets in between the first photo and the report; a killed run keeps nobody out."""
+    wishes = _wishes(_pairs(tmp_path / "pairs", scenes=1), start, run=tmp_path / "work")
+    place = tmp_path / "work" / module.LOCK
+    met: list[str] = []
+
+    def meet(where: str) -> None:
+        try:
+            with filelock.FileLock(place, timeout=0):
+                met.append(where)
+        except filelock.Timeout:
+            met.append("")
+
+    monkeypatch.setattr(module, "train", lambda *_: (meet("train"), None))
+    monkeypatch.setattr(module, "finish", lambda *_: meet("finish"))
+    monkeypatch.setattr(module, "install", lambda *_, **__: meet("install"))
+    listener = replace(
+        Told().listener, line=lambda _: meet("line"), done=lambda _: meet("done")
+    )  # fmt: skip
+    finetune(wishes, Team(), listener)
+    assert met == [""] * len(met)
+    assert len(met) > 4
+
+    code = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); input('.')"
+    words = [sys.executable, "-c", code, str(place)]
+    before = {path: path.read_bytes() for path in place.parent.iterdir()}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.read(1) == b"."
+        for resume in (False, True):
+            with pytest.raises(UsageError, match="is running") as refused:
+                finetune(replace(wishes, resume=resume), Team(), listener)
+            assert "--run" in refused.value.hint
+        other.kill()
+    assert {path: path.read_bytes() for path in place.parent.iterdir()} == before
+    met.clear()
+    finetune(replace(wishes, resume=True), Team(), listener)
+    assert met == [""] * 4
+
+
+def test_resuming_what_never_was_makes_no_folder(start: Entry, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run to resume"):
+        _finetune(_wishes(tmp_path, start, run=tmp_path / "work", resume=True))
+    assert not (tmp_path / "work").exists()
 
 
 def test_one_scene_is_split(start: Entry, tmp_path: Path) -> None:

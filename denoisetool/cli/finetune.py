@@ -103,18 +103,20 @@ def finetune(
     )  # fmt: skip
     team = teams.join()
     teller = _Teller(json)
-    listener = Listener(teller.line, teller.prepared, print_error, teller.step)
+
+    def told(done: Done) -> None:
+        teller.end()
+        teller.done(done, write_report(done, wishes))
+
+    listener = Listener(teller.line, teller.prepared, print_error, teller.step, told)
     try:
         if dry_run:
             if team.first:
                 look(wishes, listener)
             return
         done = train_and_judge(wishes, team, listener)
-        teller.end()
-        if done is not None:
-            teller.done(done, write_report(done, wishes))
-            if done.installed is None:
-                raise typer.Exit(1)
+        if done is not None and done.installed is None:
+            raise typer.Exit(1)
     except KeyboardInterrupt:
         teller.end()
         if (wishes.workplace / PLAN).exists():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from denoisetool import files, settings
 from denoisetool.denoiser import Denoiser
@@ -25,6 +28,7 @@ from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
 from denoisetool.training.team import Team
 
 PLAN = "plan.json"
+LOCK = ".lock"
 MINUTES = 10.0
 
 
@@ -159,12 +163,14 @@ class Listener:
         prepared: the table's end: what was found, and what of it can be used.
         say: a sentence for the user.
         step: step, steps, best gain in dB so far, seconds left.
+        done: the end, while what lies in the run's folder is still this run's.
     """
 
     line: Callable[[collect.Line], None]
     prepared: Callable[[pairs.Found, collect.Collected], None]
     say: Callable[[str], None]
     step: Callable[[int, int, float, float], None]
+    done: Callable[[Done], None] = lambda _: None
 
 
 def look(wishes: Wishes, listener: Listener) -> tuple[pairs.Found, collect.Collected]:
@@ -335,22 +341,46 @@ def _choice(denoiser: Denoiser) -> str:
     return f"{engine.choice.device} in {engine.choice.precision}: {engine.choice.reason}"
 
 
+@contextmanager
+def _alone(wishes: Wishes) -> Iterator[None]:
+    """Be the one run in the folder of the work while the block runs."""
+    folder = wishes.workplace
+    if wishes.resume and not folder.exists():
+        Plan.load(folder)  # raises; no folder is made for the lock
+    lock = filelock.FileLock(folder / LOCK, timeout=0)
+    with files.errors_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            what = "a fine-tuning of this folder is running already"
+            hint = "wait for its end, or end it; --run names another place for this one"
+            raise UsageError(what, path=wishes.run or wishes.folder, hint=hint) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def run(wishes: Wishes, team: Team, listener: Listener) -> Done | None:
     """All of it. None in all processes but the first, where there are several.
 
     Raises:
+        UsageError: another run works in the same folder, or there is none to resume.
         DenoiseError: whatever ends it before there is a verdict.
     """
-    if team.first:
-        plan = Plan.load(wishes.workplace) if wishes.resume else begin(wishes, listener)
-        if wishes.resume and Path(plan.start) != wishes.start.folder:
-            what = f"the run to be resumed began with the model in {plan.start}"
-            raise UsageError(what, hint="name that one with --from, or leave out --resume")
-    team.wait()
-    plan = Plan.load(wishes.workplace)
-    weights, curve = train(wishes, plan, team, listener)
-    if not team.first:
-        return None
-    done = finish(wishes, plan, weights, curve)
-    install(done, force=wishes.force)
-    return done
+    with _alone(wishes) if team.first else nullcontext():
+        if team.first:
+            plan = Plan.load(wishes.workplace) if wishes.resume else begin(wishes, listener)
+            if wishes.resume and Path(plan.start) != wishes.start.folder:
+                what = f"the run to be resumed began with the model in {plan.start}"
+                raise UsageError(what, hint="name that one with --from, or leave out --resume")
+        team.wait()
+        plan = Plan.load(wishes.workplace)
+        weights, curve = train(wishes, plan, team, listener)
+        if not team.first:
+            return None
+        done = finish(wishes, plan, weights, curve)
+        install(done, force=wishes.force)
+        listener.done(done)
+        return done
