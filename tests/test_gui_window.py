@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -333,6 +334,35 @@ def test_photos_leave_the_queue_and_only_the_rest_is_done(
     assert not page.start_button.isEnabled()
     page.add([photos])
     qt.until(lambda: len(page.model.items) == 3)
+
+
+def test_what_is_still_looked_for_when_photos_leave_the_queue(
+    opened: Open, photos: Path, tmp_path: Path
+) -> None:
+    window = opened()
+    page = window.photos
+    go = threading.Event()
+    find = page._find
+    page._find = lambda paths: (go.wait(qt.LIMIT), find(paths))[1]  # type: ignore[method-assign]
+    page.add([photos])
+    page.clear()
+    assert not page._queue.isVisible()
+    assert not window.statusBar().currentMessage()
+    page.add([photos / "a.jpg"])
+    go.set()
+    qt.until(lambda: page.model.items)
+    assert list(_states(window)) == ["a.jpg"]  # what was looked for before is not
+
+    go.clear()
+    page.add([photos / "sub"])
+    page.list.setCurrentIndex(page.model.index(0, 0))
+    page.remove_selected()
+    go.set()
+    qt.until(lambda: page.model.items)
+    page.controls.folder.set_text(str(tmp_path / "clean"))
+    page.start()
+    qt.until(lambda: not page.runner.busy)
+    assert _states(window) == {"c.jpg": "done"}  # and what was looked for beside it is
 
 
 def test_a_folder_without_photos_says_so(opened: Open, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class PhotosPage(QWidget):
         self._preferences = preferences
         self._inputs: list[Path] = []
         self._removed: set[Path] = set()
+        self._round = self._looking = 0
         self._finder = Background(1, self)
         self.model = PhotoModel(preferences.get("max_megapixels"), self)
         self.controls = Controls(preferences)
@@ -218,7 +220,8 @@ class PhotosPage(QWidget):
             self._queue.show()
             self.message.emit(self.tr("Looking for photos…"))
             todo = list(paths)
-            self._finder.run(lambda: self._find(todo), self._found)
+            self._looking += 1
+            self._finder.run(lambda: self._find(todo), partial(self._found, self._round))
 
     def choose_photos(self) -> None:
         """Ask for photos."""
@@ -249,8 +252,12 @@ class PhotosPage(QWidget):
         self._after_removal()
 
     def clear(self) -> None:
-        """Take all photos out of the queue."""
+        """Take all photos out of the queue, and add none that are still looked for."""
         if not self.runner.busy:
+            if self._looking:
+                self.message.emit("")
+            self._round += 1
+            self._looking = 0
             self.model.remove({item.path for item in self.model.items})
             self._after_removal()
 
@@ -307,7 +314,10 @@ class PhotosPage(QWidget):
                 items.append(Item(found.path, state="failed", reason=str(found.error.what)))
         return items
 
-    def _found(self, items: list[Item] | None, error: Exception | None) -> None:
+    def _found(self, asked: int, items: list[Item] | None, error: Exception | None) -> None:
+        if asked != self._round:
+            return
+        self._looking -= 1
         added = self.model.add(items or ())
         many = self.tr("1 photo added") if added == 1 else self.tr("%d photos added") % added
         text = many if items else self.tr("No photos were found there")
@@ -325,11 +335,12 @@ class PhotosPage(QWidget):
 
     def _after_removal(self) -> None:
         if not self.model.items:
-            self._inputs, self._removed = [], set()
-            self._stack.setCurrentIndex(0)
-            self._queue.hide()
             self.banner.hide()
             self.looker.show(None)
+            if not self._looking:
+                self._inputs, self._removed = [], set()
+                self._stack.setCurrentIndex(0)
+                self._queue.hide()
         self._phase_changed()
 
     def _pause(self, on: bool) -> None:
