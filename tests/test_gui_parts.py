@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from denoisetool import formats
 from tests import qt
 from tests.e2e import pictures, processes
 
+from denoisetool.gui import background  # isort: skip
 from denoisetool.gui.pictures import Picture, load, thumbnail  # isort: skip
 from denoisetool.gui.viewer import Viewer  # isort: skip
 
@@ -164,3 +166,24 @@ def test_far_away_a_large_photo_has_smaller_copies(tmp_path: Path) -> None:
     box = whole[1000:1002, 1400:1402].mean((0, 1))
     seen = [small.red(), small.green(), small.blue()]
     assert np.abs(np.array(seen) - box).max() <= 0.5
+
+
+def test_a_window_closes_though_a_disk_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    qt.application()
+    monkeypatch.setattr(background, "PATIENCE", 0.05)
+    begun, answer, told = threading.Event(), threading.Event(), threading.Event()
+    looker = background.Background()
+
+    def look() -> None:
+        begun.set()
+        answer.wait(20)
+
+    looker.run(look, lambda *_: told.set())
+    assert begun.wait(qt.LIMIT)
+    looker.close()
+    (thread,) = looker._threads
+    assert thread.is_alive()
+    answer.set()
+    thread.join(qt.LIMIT)
+    qt.wait(0.05)
+    assert not told.is_set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, Signal
 
 Done = Callable[[Any, Exception | None], None]
+PATIENCE = 1.0
+"""Seconds that the window's end waits for work under way: a disk far away may not answer."""
 
 
 class Background(QObject):
@@ -49,13 +52,14 @@ class Background(QObject):
             self._change.notify()
 
     def close(self) -> None:
-        """Begin nothing new, wait for what is under way, deliver nothing more."""
+        """Begin nothing new, wait a moment for what is under way, deliver nothing more."""
         with self._change:
             self._closed = True
             self._waiting.clear()
             self._change.notify_all()
+        end = time.monotonic() + PATIENCE
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _work(self) -> None:
         while True:
