@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from denoisetool import formats
+from denoisetool.errors import OutputError
+from denoisetool.files import config
+from denoisetool.settings import Value, resolve
 from tests import qt
 from tests.e2e import pictures, processes
 
 from denoisetool.gui import background  # isort: skip
 from denoisetool.gui.pictures import Picture, load, thumbnail  # isort: skip
+from denoisetool.gui.preferences import Preferences  # isort: skip
 from denoisetool.gui.viewer import Viewer  # isort: skip
 
 
@@ -187,3 +191,29 @@ def test_a_window_closes_though_a_disk_does_not_answer(monkeypatch: pytest.Monke
     thread.join(qt.LIMIT)
     qt.wait(0.05)
     assert not told.is_set()
+
+
+def test_settings_that_could_not_be_written_are_written_the_next_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qt.application()
+    preferences = Preferences()
+    told: list[str] = []
+    preferences.failed.connect(told.append)
+    preferences.set("luma", 0.5)
+    preferences.set("strength", 0.7)
+    write, full = config.set_value, OutputError("no space left")
+
+    def failing(name: str, value: Value) -> object:
+        if name == "strength":
+            raise full
+        return write(name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(config, "set_value", failing)
+        preferences.save()
+    assert told == ["no space left"]
+    preferences.save()
+    settings = resolve({}).settings
+    assert (settings.luma, settings.strength) == (0.5, 0.7)
+    assert len(told) == 1

@@ -62,17 +62,20 @@ class Preferences(QObject):
             self.set(name, BY_NAME[name].default)
 
     def save(self) -> None:
-        """Write what was changed; a default is taken out of the file."""
+        """Write what was changed; a default is taken out of the file.
+
+        What cannot be written is tried again the next time.
+        """
         from denoisetool.files import config
 
         self._timer.stop()
-        names, self._unsaved = self._unsaved, set()
         try:
-            for name in sorted(names):
+            for name in sorted(self._unsaved):
                 if self._values[name] == BY_NAME[name].default:
                     config.unset(name)
                 else:
                     config.set_value(name, self._values[name])
+                self._unsaved.discard(name)
         except DenoiseError as error:
             self.failed.emit(str(error))
 
