@@ -1,11 +1,24 @@
+from typing import Any
+
 import pytest
 import torch
 
 from denoisetool import nets
+from denoisetool.errors import ModelError
 from denoisetool.training.grow import grown
 
-SMALL = {"widths": [8, 12, 16], "blocks": [1, 1, 1], "down_blocks": [0, 1], "level_width": 8}
-LARGE = {"widths": [12, 16, 24], "blocks": [2, 1, 3], "down_blocks": [1, 2], "level_width": 8}
+SMALL: dict[str, Any] = {
+    "widths": [8, 12, 16],
+    "blocks": [1, 1, 1],
+    "down_blocks": [0, 1],
+    "level_width": 8,
+}
+LARGE: dict[str, Any] = {
+    "widths": [12, 16, 24],
+    "blocks": [2, 1, 3],
+    "down_blocks": [1, 2],
+    "level_width": 8,
+}
 
 
 def _trained(args: dict[str, object], name: str = "unet") -> torch.nn.Module:
@@ -45,6 +58,29 @@ def test_experts_grow_too(expert: str) -> None:
     x = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(large(x, expert), small(x, expert), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("before", [0, 4])
+def test_a_net_gains_an_estimator_or_a_larger_one(before: int) -> None:
+    small, large = _trained({**SMALL, "level_width": before}), nets.build("unet", LARGE).eval()
+    large.load_state_dict(grown(small.state_dict(), large.state_dict()))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(large(x), small(x), atol=1e-5, rtol=1e-4)
+    large(x).square().mean().backward()
+    told = large.get_parameter("tell.weight").grad
+    assert told is not None
+    assert told.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["unet", "experts"])
+def test_a_net_with_one_scale_more_is_refused(name: str) -> None:
+    """Its coarsest blocks are at another scale, so that those that were trained fit nowhere."""
+    fewer = {key: value[:2] for key, value in SMALL.items() if isinstance(value, list)}
+    fewer["down_blocks"] = SMALL["down_blocks"][:1]
+    small, large = (nets.build(name, shape).state_dict() for shape in (fewer, SMALL))
+    with pytest.raises(ModelError, match="more scales"):
+        grown(small, large)
 
 
 def test_what_does_not_fit_stays_as_it_is_built() -> None:

@@ -117,10 +117,11 @@ def start_weights(plan: Recipe, entry: Entry) -> dict[str, Tensor]:
     """The weights of a model, for a recipe of the same net.
 
     What only one of the two has stays as a new net has it: a model that enlarges can start from one
-    that does not. U-Nets grow: a wider or deeper one starts with what the smaller one computes.
+    that does not. U-Nets grow: one that is wider, or has more blocks or an estimator, starts with
+    what the smaller one computes.
 
     Raises:
-        ModelError: they are damaged, or of another net.
+        ModelError: they are damaged, of another net, or of a U-Net of fewer scales.
     """
     from denoisetool import nets
     from denoisetool.engine.core import load_net
