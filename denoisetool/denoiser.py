@@ -24,13 +24,15 @@ from denoisetool.formats.exif import shot
 from denoisetool.lanes import CALLER, Lanes
 from denoisetool.modelcard import OWN, SOFT, ModelCard
 from denoisetool.photo import Half, Photo, Pixels
+from denoisetool.settings import BY_NAME
 
 Float = npt.NDArray[np.float32]
 HUGE, HUGE_SHARE = np.float16(0.5).view(np.uint16), 0.15
 """A tile is nonsense when more than this share of its noise is beyond half of the whole range:
 white noise with a standard deviation of 90 of 255 is, which no camera makes."""
 INFINITE = np.float16(np.inf).view(np.uint16)
-SMALLEST_TILE = 256
+SMALLEST_TILE = int(BY_NAME["tile"].low or 1)
+"""Side in pixels down to which tiles are halved when memory runs out: the least to be asked for."""
 COARSE = 16
 KIND_WINDOWS, LEVEL_WINDOWS, WINDOW = 4, 16, 128
 """How many windows at most, of which side in pixels, show what kind of noise a photo has, and how
@@ -109,6 +111,11 @@ class Report:
     shift_p95: float = 0.0
     changed: bool = False
     notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Add a note, unless it is there."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +331,8 @@ class Denoiser:
         found = self._estimate(cleaned, report, after, number, passes)
         locked = self._add(found, photo, cleaned) if told.changed else None
         report.noise, report.kind, report.model = told.noise, told.kind, told.model
-        report.notes += told.notes
+        for text in told.notes:
+            report.note(text)
         return Estimate(found, locked)
 
     def _add(self, found: Half, photo: Photo, cleaned: Photo) -> Float:
@@ -353,24 +361,28 @@ class Denoiser:
         number: int, passes: int,
     ) -> Half:  # fmt: skip
         """`estimate` by the engine alone; halves the tile, then changes engine."""
-        engine = self.engine
+        engine, halved = self.engine, False
         side = self.tile or engine.tile_side()
         while True:
             try:
-                return self._blended(engine, photo, side, report, progress, number, passes)
+                found = self._blended(engine, photo, side, report, progress, number, passes)
             except (OutOfMemoryError, MemoryError):
-                if side // 2 >= SMALLEST_TILE:
-                    side //= 2
-                    report.notes.append(f"memory ran out; tiles of {side} pixels were used")
+                smaller = _smaller(photo, side, engine.card, report.kind)
+                if smaller is not None:
+                    side, halved = smaller, True
                 elif self.fallback is not None and engine is self.engine:
                     self.second = engine = self.second or self.fallback()
-                    side = self.tile or engine.tile_side()
-                    report.notes.append("the device's memory ran out; done on the CPU instead")
+                    side, halved = self.tile or engine.tile_side(), False
+                    report.note("the device's memory ran out; done on the CPU instead")
                 else:
                     raise ImplausibleResult(
                         "not enough memory for even the smallest tile",
-                        hint="close other programs, or give a small --tile",
+                        hint="close other programs and run again",
                     ) from None
+            else:
+                if halved:
+                    report.note(f"memory ran out; tiles of {side} pixels were used")
+                return found
 
     def _blended(
         self, engine: NoiseEstimator, photo: Photo, side: int, report: Report,
@@ -378,10 +390,9 @@ class Denoiser:
     ) -> Half:  # fmt: skip
         card = engine.card
         kind = report.kind = report.kind or self.kind(photo, engine)
-        layout = (photo.height, photo.width, side, card.overlap_for(kind), card.stride)
         height, width, channels = photo.pixels.shape
         total = np.zeros((card.scale * height, card.scale * width, channels), np.float16)
-        tiles, done, turn = tiling.plan(*layout), 0, threading.Lock()
+        tiles, done, turn = _tiles(photo, side, card, kind), 0, threading.Lock()
 
         def run(part: list[tiling.Tile]) -> None:
             nonlocal done
@@ -479,14 +490,32 @@ class Denoiser:
                     f"model {engine.card.name!r} gives non-finite or absurd values for this photo",
                     hint="try another --model; please report it with the photo",
                 )
-            note = "a part was redone in fp32 after an implausible result"
-            if note not in report.notes:
-                report.notes.append(note)
+            report.note("a part was redone in fp32 after an implausible result")
         if found.shape[2] == photo.channels:
             return found
         if photo.channels == 1:
             return np.asarray(found.mean(2, keepdims=True, dtype=np.float32), np.float16)
         return np.repeat(found, 3, axis=2)
+
+
+def _tiles(photo: Photo, side: int, card: ModelCard, kind: str | None) -> list[tiling.Tile]:
+    """The tiles of a photo with this kind of noise, no larger than a square where that can be."""
+    return tiling.plan(photo.height, photo.width, side, card.overlap_for(kind), card.stride)
+
+
+def _smaller(photo: Photo, side: int, card: ModelCard, kind: str | None) -> int | None:
+    """A half of a side, or of that, with which a photo's tiles are smaller; None if none is."""
+
+    def area(side: int) -> int:
+        height, width = _tiles(photo, side, card, kind)[0].shape
+        return height * width
+
+    now = area(side)
+    while side // 2 >= SMALLEST_TILE:
+        side //= 2
+        if area(side) < now:
+            return side
+    return None
 
 
 def _levels(engine: NoiseEstimator, windows: list[Float], kind: str | None) -> list[Float]:

@@ -104,11 +104,46 @@ def test_memory_running_out_halves_the_tile_and_says_so() -> None:
     assert report.changed
 
 
-def test_no_memory_on_the_device_at_all_goes_to_the_fallback() -> None:
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_what_memory_is_too_little_for_is_not_tried_again_and_told_once(strength: float) -> None:
+    photo, engine = _photo(shape=(300, 300)), OutOfMemoryEngine(200)
+    report = Denoiser(engine, tile=1472, strength=strength).denoise(photo)
+    assert report.notes == ["memory ran out; tiles of 184 pixels were used"]
+    assert report.changed
+    tried = [shape for shape in engine.calls if max(shape) > 200]
+    assert len(tried) == strength  # once in each pass
+
+
+def test_a_small_tile_that_was_asked_for_is_halved_too() -> None:
+    photo, engine = _photo(shape=(700, 700)), OutOfMemoryEngine(200)
+    report = Denoiser(engine, tile=300).denoise(photo)
+    assert report.notes == ["memory ran out; tiles of 150 pixels were used"]
+    assert report.changed
+
+
+def test_tiles_are_as_small_as_they_can_be_chosen_before_memory_is_said_to_be_too_little() -> None:
+    photo, engine = _photo(shape=(700, 700)), OutOfMemoryEngine(0)
+    with pytest.raises(ImplausibleResult, match="memory"):
+        Denoiser(engine, tile=512).denoise(photo)
+    areas = [shape[0] * shape[1] for shape in engine.calls]
+    assert areas == sorted(set(areas), reverse=True)
+    assert areas[-1] <= 128**2
+
+
+def test_what_goes_first_runs_out_of_memory_as_well_and_it_is_told_once() -> None:
+    photo = _photo(shape=(300, 300))
+    card = replace(CARD, scale=2)
+    first = Denoiser(OutOfMemoryEngine(200), tile=512)
+    report = Denoiser(OutOfMemoryEngine(200, card), tile=512, first=first).denoise(photo)
+    assert report.notes == ["memory ran out; tiles of 128 pixels were used"]
+
+
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_no_memory_on_the_device_at_all_goes_to_the_fallback(strength: float) -> None:
     fallback = BlurEngine()
-    denoiser = Denoiser(OutOfMemoryEngine(0), tile=512, fallback=lambda: fallback)
+    denoiser = Denoiser(OutOfMemoryEngine(0), strength, tile=512, fallback=lambda: fallback)
     report = denoiser.denoise(_photo())
-    assert any("CPU" in note for note in report.notes)
+    assert report.notes == ["the device's memory ran out; done on the CPU instead"]
     assert report.changed
 
 
