@@ -167,7 +167,10 @@ def test_an_expert_has_patches_of_its_own(tmp_path: Path) -> None:
     recipe = args.load(path)
     assert recipe.reduction_for("camera") == (4, 1.0)
     assert recipe.reduction_for("white") == (2, 0.3)
-    for wrong in ("[patches.own]\nreduced = 1.0\n", "[patches.camera]\nside = 3\n"):
+    for wrong in (
+        "[patches.own]\nreduced = 1.0\n", "[patches.camera]\nside = 3\n", "[patches]\ncamera = 3\n",
+        "[patches.camera]\nreduction = 0\n", "[patches.camera]\nreduced = 2.0\n",
+    ):  # fmt: skip
         path.write_text(head + wrong + mixes)
         with pytest.raises(UsageError, match="patches"):
             args.load(path)
@@ -334,6 +337,75 @@ def test_a_wrong_recipe_is_told(tmp_path: Path, text: str, told: str) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match=told):
         args.load(path)
+
+
+IPT = """net = "ipt"
+net_args = { width = 8, patch = 24, token = 3, encoders = 1, decoders = 1, heads = 4, hidden = 8,\
+margin = 4, tasks = ["denoise30"] }"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("log_every = 2", "log_every = 0", "log_every must be at least 1"),
+        ("checkpoint_every = 2", "checkpoint_every = 0", "checkpoint_every must be at least 1"),
+        ("seed = 3", "seed = -1", "seed must be at least 0"),
+        ("seed = 3", "reduction = 0", "reduction must be at least 1"),
+        ("seed = 3", "rate = 0.0", "rate must be above 0"),
+        ("tail = 0.3", "tail = 1.5", "tail must be at most 1"),
+        ("tail = 0.3", "tail = nan", "tail must be a number, not nan"),
+        ("steps = 6", 'steps = "6"', "steps must be a whole number, not '6'"),
+        ("steps = 6", "steps = 6.0", "steps must be a whole number, not 6.0"),
+        ("steps = 6", "steps = true", "steps must be a whole number, not True"),
+        ("seed = 3", "clipped = 1", "clipped must be true or false, not 1"),
+        ('name = "tiny"', "name = 3", "name must be a text, not 3"),
+        ("gaussian = 0.5", "gaussian = 0.4", "mix.* add up to 1"),
+        ("gaussian = 0.5", "gausian = 0.5", "mix.* shares of camera"),
+        ("gaussian = 0.5", "gaussian = 0.7\nclean = -0.2", "mix.* shares of camera"),
+        ("gaussian = 0.5", "gaussian = nan", "mix.* add up to 1"),
+        ("gaussian = 0.5", 'gaussian = "0.5"', "mix must be shares"),
+        ("gaussian = 0.5", "[mix.white]\ngaussian = 1.0", "mix must be shares"),
+        ("[mix]\ncamera = 0.5", "[mix.white]\ncamera = 0.6", "mix.white.* add up to 1"),
+        ("patch = 32", "patch = 30", "patch must be a multiple of 4, not 30"),
+        ("patch = 32", "patch = 8", "patch must be at least 16"),
+        ("tail_patch = 48", "tail_patch = 50", "tail_patch must be a multiple of 4, not 50"),
+        ("[8, 16]", "[8, -16]", "net or net_args are impossible"),
+        ('"unet"', '"unit"', "net or net_args are impossible: unknown net 'unit'"),
+    ],
+)
+def test_an_impossible_value_in_a_recipe_is_told_with_its_key(
+    recipe_path: Path, old: str, new: str, told: str
+) -> None:
+    assert old in RECIPE
+    recipe_path.write_text(RECIPE.replace(old, new))
+    with pytest.raises(UsageError, match=f"the recipe's {told}") as caught:
+        args.load(recipe_path)
+    assert caught.value.path == recipe_path
+
+
+def test_patches_must_fit_the_nets_that_are_trained(recipe_path: Path) -> None:
+    def told(text: str) -> str:
+        recipe_path.write_text(text)
+        try:
+            return f"{args.load(recipe_path).patch} fits"
+        except UsageError as error:
+            return error.what
+
+    never = RECIPE.replace("tail_patch = 48", "tail_patch = 50")
+    assert told(never.replace("tail = 0.3", "tail = 0.0")) == "32 fits"
+    taught = 'taught = "camera"\n' + EXPERTS
+    assert told(EXPERTS.replace("patch = 32", "patch = 36")) == "36 fits"
+    assert "patch must be a multiple of 8, not 36" in told(taught.replace("ch = 32", "ch = 36"))
+    ipt = "\n".join([IPT, *(line for line in RECIPE.splitlines() if not line.startswith("net"))])
+    assert told(ipt.replace("patch = 32", "patch = 24")) == "24 fits"
+    assert told(ipt) == "32 fits"
+    assert "patch must be 24 or a multiple of 16, not 40" in told(ipt.replace("h = 32", "h = 40"))
+    assert "net_args must name its tasks" in told(ipt.replace(', tasks = ["denoise30"]', ""))
+
+
+def test_shares_that_add_up_but_for_rounding_can_be_drawn() -> None:
+    noisy, _ = Degradation({"gaussian": 0.5000004, "textbook": 0.5})(_scenes(4))
+    assert noisy.shape == (4, 3, 64, 64)
 
 
 def test_training_stopped_and_resumed_equals_training_in_one_go(

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from denoisetool.errors import UsageError
+import torch
+
+from denoisetool import nets
+from denoisetool.errors import ModelError, UsageError
+from denoisetool.nets.experts import Experts, members
+from denoisetool.nets.ipt import IPT
+from denoisetool.training.degrade import Degradation
 
 CORRUPTIONS = ("gaussian", "poisson", "bernoulli", "text", "impulse")
 TARGETS = ("clean", "noisy")
 LOSSES = ("relative", "l2", "l1", "l0", "charbonnier")
 """See `losses.picture_loss`."""
+KINDS_OF_VALUE: dict[str, tuple[str, tuple[type, ...]]] = {
+    "int": ("a whole number", (int,)),
+    "float": ("a number", (int, float)),
+    "bool": ("true or false", (bool,)),
+    "str": ("a text", (str,)),
+}
+"""What a field's type is called, and what TOML has for it; all others are tables."""
+COUNTS = ("steps", "batch", "patch", "tail_patch", "tail_batch", "critic_width", "scale",
+          "reduction", "checkpoint_every", "log_every")  # fmt: skip
+SHARES = ("tail", "decay", "ema", "reduced", "pull")
+LEAST = 16
+"""Side in pixels of the smallest patch that a JPEG's grid of blocks can be shifted in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,26 +177,99 @@ def load(path: Path) -> Recipe:
         if key not in data:
             raise UsageError(f"the recipe lacks {key!r}", path=path)
     recipe = Recipe(**data)
-    if min(recipe.steps, recipe.batch, recipe.patch, recipe.tail_patch, recipe.tail_batch) < 1:
-        raise UsageError("steps, batches and patches must be at least 1", path=path)
+    try:
+        for each in fields(Recipe):
+            _check_value(each.name, getattr(recipe, each.name), str(each.type))
+        _check_words(recipe)
+        _check_experts(recipe)
+        _check_net(recipe)
+    except UsageError as error:
+        error.path = path
+        raise
+    return recipe
+
+
+def _check_value(key: str, value: object, kind: str) -> None:
+    """Raise UsageError if a value is not of its kind, or out of its range."""
+    word, types = KINDS_OF_VALUE.get(kind, ("a table", (dict,)))
+    if type(value) not in types or (isinstance(value, float) and not math.isfinite(value)):
+        raise UsageError(f"the recipe's {key} must be {word}, not {value!r}")
+    if kind not in ("int", "float"):
+        return
+    assert isinstance(value, (int, float))
+    name = key.split(".")[-1]
+    least = int(name in COUNTS)
+    if value < least:
+        raise UsageError(f"the recipe's {key} must be at least {least}, not {value!r}")
+    if name in SHARES and value > 1:
+        raise UsageError(f"the recipe's {key} must be at most 1, not {value!r}")
+    if name in ("rate", "clip") and not value:
+        raise UsageError(f"the recipe's {key} must be above 0")
+
+
+def _check_words(recipe: Recipe) -> None:
     for key, allowed in (
         ("loss", LOSSES), ("corruption", ("", *CORRUPTIONS)), ("targets", TARGETS)
     ):  # fmt: skip
         value = getattr(recipe, key)
         if value not in allowed:
             words = ", ".join(word for word in allowed if word)
-            what = f"the recipe's {key} must be one of {words}, not {value!r}"
-            raise UsageError(what, path=path)
+            raise UsageError(f"the recipe's {key} must be one of {words}, not {value!r}")
+
+
+def _check_experts(recipe: Recipe) -> None:
+    """The mix, and what goes by its tables."""
     if recipe.corruption and (recipe.experts != ("",) or recipe.scale != 1):
-        what = "a recipe with a corruption cannot have experts or a scale"
-        raise UsageError(what, path=path)
+        raise UsageError("a recipe with a corruption cannot have experts or a scale")
+    if recipe.experts != ("",) and len(recipe.experts) < len(recipe.mix):
+        raise UsageError("the recipe's mix must be shares of noise, or a table for each expert")
+    for expert in recipe.experts:
+        mix = recipe.mix_for(expert)
+        key = f"mix.{expert}" if expert else "mix"
+        if any(type(share) not in (int, float) for share in mix.values()):
+            raise UsageError(f"the recipe's {key} must be shares of noise")
+        try:
+            Degradation(mix)
+        except ValueError as error:
+            raise UsageError(f"the recipe's {key}: {error}") from error
     for expert, own in recipe.patches.items():
-        if expert not in recipe.experts or set(own) - {"reduction", "reduced"}:
+        there = expert in recipe.experts and isinstance(own, dict)
+        if not there or set(own) - {"reduction", "reduced"}:
             what = f"the recipe's patches.{expert} must be reduction and reduced of an expert"
-            raise UsageError(what, path=path)
+            raise UsageError(what)
+        for key, value in own.items():
+            kind = "int" if key == "reduction" else "float"
+            _check_value(f"patches.{expert}.{key}", value, kind)
     if recipe.taught and recipe.taught not in recipe.experts:
         what = f"the recipe's taught must be one of its experts, not {recipe.taught!r}"
-        raise UsageError(what, path=path)
+        raise UsageError(what)
+
+
+def _check_net(recipe: Recipe) -> None:
+    """The net's arguments, and the sides of patches that it takes."""
     if recipe.scale != recipe.net_args.get("scale", 1):
-        raise UsageError("the recipe's scale is not that of its net_args", path=path)
-    return recipe
+        raise UsageError("the recipe's scale is not that of its net_args")
+    if recipe.net == "ipt" and "tasks" not in recipe.net_args:
+        raise UsageError("the recipe's net_args must name its tasks")
+    try:
+        with torch.random.fork_rng(devices=()):
+            net = nets.build(recipe.net, recipe.net_args)
+    except (ModelError, RuntimeError) as error:
+        what = getattr(error, "what", error)
+        raise UsageError(f"the recipe's net or net_args are impossible: {what}") from error
+    turns = members(net)
+    trained = set(recipe.experts) & set(turns) or set(turns)
+    stride = max(int(getattr(turns[name], "stride", 1)) for name in trained)
+    if recipe.taught and isinstance(net, Experts):  # which looks at every other pixel
+        stride = max(stride, 2 * net.white.stride)
+    mixed = not isinstance(net, IPT) and not recipe.corruption
+    for key, step in (("patch", 0), ("tail_patch", recipe.steps - 1)):
+        side = getattr(recipe, key)
+        if side != recipe.shape_at(step)[1] or (isinstance(net, IPT) and side == net.patch):
+            continue
+        if mixed and side < LEAST:
+            raise UsageError(f"the recipe's {key} must be at least {LEAST}, not {side}")
+        if side % stride:
+            other = f"{net.patch} or " if isinstance(net, IPT) else ""
+            what = f"the recipe's {key} must be {other}a multiple of {stride}, not {side}"
+            raise UsageError(what)

@@ -57,15 +57,19 @@ class Degradation:
             clean patch, enlarged.
 
     Raises:
-        ValueError: an unknown kind, or shares that do not add up to 1.
+        ValueError: an unknown kind, or shares below 0 or that do not add up to 1.
     """
 
     def __init__(
         self, mix: Mapping[str, float] | None = None, seed: int = 0, soft: bool = True
     ) -> None:
         self.mix = dict(mix or DEFAULT_MIX)
-        if set(self.mix) - set(KINDS) or abs(sum(self.mix.values()) - 1) > 1e-6:
+        total = sum(self.mix.values())
+        adds_up = abs(total - 1) <= 1e-6 and min(self.mix.values()) >= 0
+        if set(self.mix) - set(KINDS) or not adds_up:
             raise ValueError(f"the mix must give shares of {', '.join(KINDS)} that add up to 1")
+        if total > 1:  # by a rounding
+            self.mix = {kind: share / total for kind, share in self.mix.items()}
         self.soft = soft
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
