@@ -212,7 +212,11 @@ def test_two_runs_of_one_folder_never_meet(
         except filelock.Timeout:
             met.append("")
 
-    monkeypatch.setattr(module, "train", lambda *_: (meet("train"), None))
+    def train(*_: object) -> tuple[None, None]:
+        meet("train")
+        return None, None
+
+    monkeypatch.setattr(module, "train", train)
     monkeypatch.setattr(module, "finish", lambda *_: meet("finish"))
     monkeypatch.setattr(module, "install", lambda *_, **__: meet("install"))
     listener = replace(
