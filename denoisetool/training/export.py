@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomlkit
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -115,23 +115,43 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
 def effective_radius(net: nn.Module, stride: int) -> int:
     """Pixels of the input beyond which nothing changes the middle of a picture by half a level.
 
-    Half a picture is replaced by other noise on another grey; the columns of the untouched half
-    whose result moves by more than `SEEN` count. The largest of several noise levels is taken.
+    Half a picture is replaced by another grey with more noise; the columns of the untouched half
+    whose result moves by more than `SEEN` count. The largest is taken over several noise levels, of
+    white noise in flat pictures and of a camera's, which is correlated, in textured ones: with that
+    shipped nets reach up to twice as far, and tiles differed from the whole by up to 12 levels.
     """
-    rng = np.random.default_rng(0)
     side = -(-512 // (2 * stride)) * 2 * stride
     radius = 0
-    for sigma in (5, 25, 50):
-        first = 0.5 + rng.normal(0, sigma / 255, (1, 3, side // 2, side))
-        second = first.copy()
-        second[..., side // 2 :] = 0.8 + rng.normal(0, sigma / 255, (1, 3, side // 2, side // 2))
-        with torch.inference_mode():
-            outputs: list[Tensor] = [
-                net(torch.from_numpy(p).float().clamp(0, 1)) for p in (first, second)
-            ]
-        scale = outputs[0].shape[-1] // side
-        moved = (outputs[0] - outputs[1]).abs().amax((0, 1, 2))[: side // 2 * scale] > SEEN
-        columns = torch.nonzero(moved)
-        if len(columns):
-            radius = max(radius, side // 2 - int(columns.min()) // scale)
+    for sigma in (3, 8, 25):
+        for textured in (False, True):
+            first, second = (_probe(side, sigma, textured, other) for other in (False, True))
+            with torch.inference_mode():
+                outputs: list[Tensor] = [net(picture) for picture in (first, second)]
+            scale = outputs[0].shape[-1] // side
+            moved = (outputs[0] - outputs[1]).abs().amax((0, 1, 2))[: side // 2 * scale] > SEEN
+            columns = torch.nonzero(moved)
+            if len(columns):
+                radius = max(radius, side // 2 - int(columns.min()) // scale)
     return radius
+
+
+def _probe(side: int, sigma: float, textured: bool, other: bool) -> Tensor:
+    """A noisy picture (1, 3, side / 2, side), alike in the left half, whatever `other` is."""
+    rng = torch.Generator().manual_seed(int(sigma))
+    halves = []
+    for grey, level in ((0.5, sigma), (0.7, 1.5 * sigma) if other else (0.5, sigma)):
+        noise = torch.randn(1, 3, side // 2, side, generator=rng)
+        picture = torch.zeros_like(noise)
+        if textured:
+            noise = _smooth(noise + noise.mean(1, keepdim=True), 1)
+            texture = _smooth(torch.randn(1, 1, side // 2, side, generator=rng), 2)
+            picture = 0.1 * texture / texture.std()
+        halves.append(grey + picture + level / 255 * noise / noise.std())
+    return torch.cat([halves[0][..., : side // 2], halves[1][..., side // 2 :]], 3).clamp(0, 1)
+
+
+def _smooth(field: Tensor, reach: int) -> Tensor:
+    """A field without what is finer than about twice `reach` pixels."""
+    for _ in range(2):
+        field = F.avg_pool2d(field, 2 * reach + 1, 1, reach, count_include_pad=False)
+    return field
