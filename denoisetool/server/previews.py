@@ -127,6 +127,8 @@ class Previews:
             session = Session(replace(session.settings, model=entry.name))
         settings, entry = session.settings, session.entry
         key = (*key, entry.card.weights_sha256, settings.device, settings.precision, settings.tile)
+        if session.first is not None:  # which goes over the photo with its own colour lock
+            key = (*key, settings.color_lock)
         if self._preview is None or self._preview[0] != key:
             self.rest()
             self._preview = None
