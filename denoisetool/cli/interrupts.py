@@ -36,7 +36,7 @@ class Interrupts:
 
 
 @contextmanager
-def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
+def interruptible(message: str = MESSAGE, *, quiet: bool = False) -> Iterator[Interrupts]:
     """Within the block, signals are told to the `Interrupts` yielded.
 
     A signal that is ignored, as in a background job of a shell script, stays ignored.
@@ -52,7 +52,7 @@ def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
         state.signal = number
         state.stop.set()
         if not quiet:
-            _tell()
+            _tell(message)
 
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,10 +65,10 @@ def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
             signal.signal(number, handler)
 
 
-def _tell() -> None:
+def _tell(message: str) -> None:
     """Past Python's own buffers, in which the interrupted code may be writing right now."""
     if sys.stderr is None:
         return
     with contextlib.suppress(OSError, ValueError):
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-        os.write(sys.stderr.fileno(), f"{clear}{MESSAGE}\n".encode())
+        os.write(sys.stderr.fileno(), f"{clear}{message}\n".encode())

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 GROWING = ("unet", "experts")
 """Nets of which a larger one can start from a smaller one."""
 
+STOPPING = "finishing the step in hand and saving it; once more aborts without saving"
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", show_default=False)],
@@ -79,7 +81,6 @@ def train(
     images = load_photos(data, side, lambda error: print_error(f"left out {error}"))
     megapixels = sum(i.shape[0] * i.shape[1] for i in images) / 1e6
     print_error(f"{len(images)} photos, {megapixels:.0f} MP, on {name}")
-    print_error("Ctrl-C stops after the step in hand; once more aborts it")
     workplace = run or Path("runs") / plan.name
 
     def report(line: dict[str, Any]) -> None:
@@ -96,7 +97,7 @@ def train(
         trainer = Trainer(plan, source_for(plan, images), workplace, name, weights, features)
         if trainer.step:
             print_error(f"continuing at step {trainer.step} of {plan.steps}")
-        with interruptible(quiet=True) as interrupts:
+        with interruptible(STOPPING) as interrupts:
             try:
                 trainer.run(report, steps, interrupts.stop)
             except KeyboardInterrupt as error:
