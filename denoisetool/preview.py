@@ -313,7 +313,7 @@ class Preview:
     def _kind_of_noise(self) -> str | None:
         """The kind of noise, from windows all over the photo, as in a full run."""
         if not self._asked:
-            self._kind, self._asked = self._denoiser.kind(self.photo), True
+            self._kind, self._asked = self._denoiser.finder.kind(self.photo), True
         return self._kind
 
     def _margin(self) -> int:

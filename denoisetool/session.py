@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from denoisetool import files
 from denoisetool.denoiser import Denoiser, Denoises, Report
@@ -152,7 +153,7 @@ class Session:
             chroma=settings.chroma,
             color_lock=settings.color_lock,
             tile=settings.tile,
-            fallback=(lambda: engine.on_cpu(entry.folder)) if on_gpu else None,
+            fallback=cache(lambda: engine.on_cpu(entry.folder)) if on_gpu else None,
         )
 
     def _pick(self) -> Entry:

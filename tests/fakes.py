@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from denoisetool import bicubic
-from denoisetool.denoiser import Float
-from denoisetool.engine import OutOfMemoryError
+from denoisetool.engine import Float, OutOfMemoryError
 from denoisetool.lanes import CALLER
 from denoisetool.modelcard import ModelCard
 from denoisetool.photo import Half

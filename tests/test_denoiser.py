@@ -1,15 +1,11 @@
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from denoisetool import noise
-from denoisetool.denoiser import Denoiser, Float, plausible
+from denoisetool.denoiser import Denoiser
 from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult, UnsupportedPhoto
-from denoisetool.lanes import CALLER, Lanes
 from denoisetool.photo import Photo
 from tests.fakes import (
     CARD,
@@ -19,8 +15,6 @@ from tests.fakes import (
     NaNEngine,
     OutOfMemoryEngine,
 )
-
-T = TypeVar("T")
 
 
 def _photo(dtype: str = "uint8", channels: int = 3, shape: tuple[int, int] = (300, 410)) -> Photo:
@@ -158,28 +152,6 @@ def test_no_memory_to_see_the_level_on_costs_no_photo(monkeypatch: pytest.Monkey
     assert report.noise == pytest.approx(0.03 * 255, rel=0.1)
 
 
-def test_levels_are_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Backwards(Lanes):
-        def each(self, work: Callable[[T], None], items: Sequence[T]) -> None:
-            for item in reversed(items):
-                work(item)
-
-    engine, photo = BlurEngine(), _photo("float32")
-    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [tile[::4, ::4, 0] for tile in tiles])
-    seen: list[list[Float]] = []
-
-    def remember(told: list[Float], power: Float) -> float:
-        seen.append(told)
-        return 0.0
-
-    monkeypatch.setattr(noise, "level", remember)
-    for lanes in (CALLER, Backwards()):
-        engine.lanes = lanes
-        Denoiser(engine).level(photo, None, np.ones((1, 1, 3), np.float32))
-    for one, other in zip(*seen, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_no_memory_anywhere_is_told() -> None:
     with pytest.raises(ImplausibleResult, match="memory"):
         Denoiser(OutOfMemoryEngine(0)).denoise(_photo())
@@ -230,18 +202,6 @@ def test_float_samples_far_beyond_the_scale_are_no_reason_to_refuse() -> None:
     photo.pixels[150, 200] = -40.0, 3.0, 60000.0
     assert Denoiser(BlurEngine()).denoise(photo).changed
     assert np.isfinite(photo.pixels).all()
-
-
-def test_plausible() -> None:
-    assert plausible(np.full((8, 8, 3), 0.1, np.float16))
-    for bad in (np.nan, np.inf, -np.inf, 0.9, -0.9):
-        assert not plausible(np.full((8, 8, 3), bad, np.float16))
-    one = np.zeros((8, 8, 3), np.float16)
-    one[3, 4, 1] = np.nan
-    assert not plausible(one)
-    rng = np.random.default_rng(0)
-    for sigma, good in ((60 / 255, True), (110 / 255, False)):
-        assert plausible(rng.normal(0, sigma, (99, 99, 3)).astype(np.float16)) == good
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 2), (17, 16)])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from denoisetool import clipping, preview
-from denoisetool.denoiser import Denoiser, Float
+from denoisetool.color import Float
+from denoisetool.denoiser import Denoiser
 from denoisetool.errors import UnsupportedPhoto
 from denoisetool.photo import Half, Photo
 from denoisetool.preview import Part, Preview, Wishes

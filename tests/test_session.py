@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from denoisetool import session as module
+from denoisetool.engine import Choice
 from denoisetool.errors import DeviceError, ModelError
 from denoisetool.registry import Registry
 from denoisetool.registry.places import Places, bundled_models
@@ -167,6 +168,28 @@ def test_settings_reach_denoiser_and_pipeline(
     assert (pipeline.options.quality, pipeline.options.strip) == (7, True)
     assert (pipeline.limits.megapixels, pipeline.threads) == (3.0, 5)
     assert pipeline.fingerprint == session.fingerprint
+
+
+def test_what_takes_over_when_a_gpus_memory_runs_out_is_made_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    made: list[Path] = []
+
+    class OnGpu(IdentityEngine):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)
+            self.choice = Choice("cuda", "fp16", "this is a fake")
+
+        def on_cpu(self, folder: Path) -> IdentityEngine:
+            made.append(folder)
+            return IdentityEngine()
+
+    monkeypatch.setattr(module, "Engine", OnGpu)
+    session = Session(settings(), registry)
+    fallback = session.denoiser().fallback
+    assert fallback is not None
+    assert fallback() is fallback()
+    assert made == [session.entry.folder]
 
 
 def test_a_device_that_is_not_there_is_refused(

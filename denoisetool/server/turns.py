@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from denoisetool.denoiser import Float, NoiseEstimator
+from denoisetool.engine import Float
+from denoisetool.finder import NoiseEstimator
 from denoisetool.lanes import Lanes
 from denoisetool.photo import Half
 

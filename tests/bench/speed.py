@@ -35,8 +35,8 @@ import torch
 from PIL import Image
 
 from denoisetool import formats, tiling
-from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine, load_net
+from denoisetool.finder import Finder
 from denoisetool.modelcard import CARD_FILE
 from denoisetool.nets.parts import convolutions, kmac_per_pixel
 from denoisetool.registry import Registry
@@ -85,7 +85,7 @@ def peak(model: str, example: Path) -> dict[str, Any]:
     net that takes photos such as the example."""
     entry = Registry().find(model)
     engine = Engine(entry.card, entry.folder, "cpu")
-    kind = Denoiser(engine).kind(formats.read(example))
+    kind = Finder(engine).kind(formats.read(example))
     dtype = torch.float32 if engine.choice.precision == "fp32" else torch.bfloat16
     width, height = SIZES[12]
     layout = (engine.tile_side(), entry.card.overlap, entry.card.stride)

@@ -1,0 +1,49 @@
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from denoisetool import noise
+from denoisetool.engine import Float
+from denoisetool.finder import Finder, plausible
+from denoisetool.lanes import CALLER, Lanes
+from denoisetool.photo import Photo
+from tests.fakes import BlurEngine
+
+T = TypeVar("T")
+
+
+def test_levels_are_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Backwards(Lanes):
+        def each(self, work: Callable[[T], None], items: Sequence[T]) -> None:
+            for item in reversed(items):
+                work(item)
+
+    engine, rng = BlurEngine(), np.random.default_rng(3)
+    photo = Photo(rng.random((300, 410, 3), np.float32), "tiff", "RGB")
+    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [tile[::4, ::4, 0] for tile in tiles])
+    seen: list[list[Float]] = []
+
+    def remember(told: list[Float], power: Float) -> float:
+        seen.append(told)
+        return 0.0
+
+    monkeypatch.setattr(noise, "level", remember)
+    for lanes in (CALLER, Backwards()):
+        engine.lanes = lanes
+        Finder(engine).level(photo, None, np.ones((1, 1, 3), np.float32))
+    for one, other in zip(*seen, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_plausible() -> None:
+    assert plausible(np.full((8, 8, 3), 0.1, np.float16))
+    for bad in (np.nan, np.inf, -np.inf, 0.9, -0.9):
+        assert not plausible(np.full((8, 8, 3), bad, np.float16))
+    one = np.zeros((8, 8, 3), np.float16)
+    one[3, 4, 1] = np.nan
+    assert not plausible(one)
+    rng = np.random.default_rng(0)
+    for sigma, good in ((60 / 255, True), (110 / 255, False)):
+        assert plausible(rng.normal(0, sigma, (99, 99, 3)).astype(np.float16)) == good
