@@ -69,11 +69,11 @@ def state_folder() -> Path:
 
 
 class _Photo(NamedTuple):
-    """A photo, its key, and whether it must be read to know it."""
+    """A photo, its key, and what it holds, where that was read already."""
 
     path: Path
     key: bytes
-    exactly: bool
+    identity: Identity | None
 
 
 class _Row(NamedTuple):
@@ -207,7 +207,7 @@ class Index:
             self._note(_Learnt(outputs=[(status.st_mtime_ns, number, key)]))
 
     def lookup(
-        self, target: Path, source: Path, fingerprint: str, *, exactly: bool = False
+        self, target: Path, source: Path, fingerprint: str, identity: Identity | None = None
     ) -> Verdict:
         """What is at `target`, seen from a run that would make it of `source`.
 
@@ -215,30 +215,35 @@ class Index:
             target: the output.
             source: the photo.
             fingerprint: see `intend`.
-            exactly: whether the photo is read, also where its size and time are as they were.
+            identity: the photo's content where it was read; else its size and time may tell.
         """
-        return self.lookup_many([(target, source, fingerprint)], exactly=exactly)[0]
+        return self._looked_up([(target, source, fingerprint)], identity)[0]
 
-    def lookup_many(
-        self, items: Sequence[tuple[Path, Path, str]], *, exactly: bool = False
-    ) -> list[Verdict]:
+    def lookup_many(self, items: Sequence[tuple[Path, Path, str]]) -> list[Verdict]:
         """`lookup` for many (target, source, fingerprint), in the same order, far quicker."""
-        verdicts = self._judged(items, exactly)
+        return self._looked_up(items, None)
+
+    def _looked_up(
+        self, items: Sequence[tuple[Path, Path, str]], identity: Identity | None
+    ) -> list[Verdict]:
+        verdicts = self._judged(items, identity)
         # Another run may have made an output since the rows were read; its intention came first.
         foreign = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FOREIGN]
-        again = self._judged([items[i] for i in foreign], exactly)
+        again = self._judged([items[i] for i in foreign], identity)
         for i, verdict in zip(foreign, again, strict=True):
             verdicts[i] = verdict
         return verdicts
 
-    def _judged(self, items: Sequence[tuple[Path, Path, str]], exactly: bool) -> list[Verdict]:
+    def _judged(
+        self, items: Sequence[tuple[Path, Path, str]], identity: Identity | None
+    ) -> list[Verdict]:
         keys = _keys(target for target, _, _ in items)
         sources = _keys(source for _, source, _ in items)
         rows = self._rows(keys)
         learnt = _Learnt()
         verdicts = [
             _judge(
-                target, _Photo(source, known_as, exactly), fingerprint, rows.get(key, []), learnt
+                target, _Photo(source, known_as, identity), fingerprint, rows.get(key, []), learnt
             )
             for key, known_as, (target, source, fingerprint) in zip(
                 keys, sources, items, strict=True
@@ -278,12 +283,12 @@ class Index:
             rows: the versions, as they were read before.
             sources: keys of the photos that it must be made of one of; None for any.
         """
-        for rows_now in (rows, None):
-            found = self._rows([key]).get(key, []) if rows_now is None else rows_now
+
+        def among(found: list[_Row]) -> bool:
             versions = [row for row in found if sources is None or row.source in sources]
-            if not versions or _intact(path, versions, _Learnt()):
-                return bool(versions)
-        return False
+            return bool(_intact(path, versions, _Learnt()))
+
+        return bool(rows) and (among(rows) or among(self._rows([key]).get(key, [])))
 
     def prune(self, limit: int = 1000) -> int:
         """Forget outputs that are gone; looks at the `limit` rows not looked at for longest.
@@ -435,14 +440,16 @@ def _intact(target: Path, rows: list[_Row], learnt: _Learnt) -> list[_Row]:
 def _made_of(source: _Photo, rows: list[_Row], learnt: _Learnt) -> bool:
     """Whether one of these versions was made of what the source holds now."""
     try:
-        status = source.path.stat()
-        rows = [row for row in rows if row.source_size == status.st_size]
-        if not rows:
-            return False
-        known = (status.st_mtime_ns, source.key)
-        if not source.exactly and any((r.source_mtime_ns, r.source) == known for r in rows):
-            return True
-        found = identify(source.path)
+        found = source.identity
+        if found is None:
+            status = source.path.stat()
+            rows = [row for row in rows if row.source_size == status.st_size]
+            if not rows:
+                return False
+            known = (status.st_mtime_ns, source.key)
+            if any((row.source_mtime_ns, row.source) == known for row in rows):
+                return True
+            found = identify(source.path)
     except (OSError, UnreadablePhoto):
         return False
     same = [row for row in rows if row.source_digest == found.digest]

@@ -222,23 +222,24 @@ class _Server:
         """The job behind a task, or what to say if there is nothing to do."""
         source, target = task.source, task.target
         if self._index.made(source):
-            return _skipped(source, None, "an output of this program")
+            return _skipped(source, None, "an output of this program", _identity(source))
         job = Job(source, target, task.format, skip_existing=task.skip_existing)
         verdict = self._index.lookup(target, source, self._pipeline.fingerprint)
         if verdict is files.Verdict.SAME:
-            outcome = _skipped(source, target, "already done")
-            # Its hash is of what is there now; that may have come after the look, or have the size
-            # and time of what was there before.
-            verdict = self._index.lookup(target, source, self._pipeline.fingerprint, exactly=True)
+            # By size and time, perhaps; what is noted as done must be what was compared.
+            identity, verdict = _identity(source), files.Verdict.DIFFERENT
+            if identity is not None:
+                fingerprint = self._pipeline.fingerprint
+                verdict = self._index.lookup(target, source, fingerprint, identity)
             if verdict is files.Verdict.SAME:
-                return outcome
+                return _skipped(source, target, "already done", identity)
         if verdict is files.Verdict.MISSING:
             return job
-        own = task.own and self._index.made_from(target, source)
-        if task.overwrite or (own and verdict is files.Verdict.DIFFERENT):
+        follows = task.own and verdict is files.Verdict.DIFFERENT
+        if task.overwrite or (follows and self._index.made_from(target, source)):
             return Job(source, target, task.format, overwrite=True)
         if task.skip_existing:
-            return _skipped(source, target, "the output exists")
+            return _skipped(source, target, "the output exists", _identity(source))
         what = "the output exists, and this watch did not make it, or it was changed since"
         hint = "--overwrite replaces it, --skip-existing leaves it; then --retry-failed"
         return failure(source, target, OutputExists(what, hint=hint))
@@ -246,8 +247,9 @@ class _Server:
     def _flaw(self, task: Task) -> str:
         """Why the output is not to be trusted with being all that is left; empty if it is."""
         try:
+            identity = files.identify(task.source)
             verdict = self._index.lookup(
-                task.target, task.source, self._pipeline.fingerprint, exactly=True
+                task.target, task.source, self._pipeline.fingerprint, identity
             )
             if verdict is not files.Verdict.SAME:
                 return "the output is not what was made of this photo"
@@ -267,9 +269,17 @@ class _Server:
             os._exit(1)
 
 
-def _skipped(source: Path, target: Path | None, reason: str) -> Outcome:
+def _identity(source: Path) -> files.Identity | None:
+    """What a photo holds; None if it cannot be read just now."""
+    with contextlib.suppress(DenoiseError):
+        return files.identify(source)
+    return None
+
+
+def _skipped(
+    source: Path, target: Path | None, reason: str, identity: files.Identity | None
+) -> Outcome:
     """The outcome of a photo that needs nothing, with its hash for the ledger."""
     outcome = Outcome(source, target, "skipped", reason)
-    with contextlib.suppress(DenoiseError):
-        outcome.digest = files.identify(source).digest.hex()
+    outcome.digest = None if identity is None else identity.digest.hex()
     return outcome
