@@ -39,7 +39,7 @@ class After:
         self._options, self._show = options, show
         self._to_verify: deque[tuple[Folder, Row]] = deque()
         self._verifying: dict[int, tuple[Folder, Row]] = {}
-        self._taken: set[tuple[Folder, int]] = set()
+        self._under_way: set[tuple[Folder, int]] = set()
         self._finisher = finish.Finisher(
             lambda step, moved, problem: post(partial(self._finished, step, moved, problem))
         )
@@ -52,15 +52,16 @@ class After:
     @property
     def busy(self) -> bool:
         """Whether a step is waiting or under way."""
-        return bool(self._to_verify or self._verifying or self._taken)
+        return bool(self._under_way)
 
     def go_on(self, folder: Folder, number: int) -> None:
         """Take the next step that is still to come for a photo that is done."""
         row = folder.ledger.row(number)
-        if row.target is None or not row.after or self._has(folder, number):
+        if row.target is None or not row.after or (folder, number) in self._under_way:
             return
         options = self._options
         if "move" in row.after and (options.archive or options.trash):
+            self._under_way.add((folder, number))
             self._to_verify.append((folder, row))
         elif "move" in row.after:
             self._stepped(folder, number, "move", None, "")  # not asked for any more
@@ -75,13 +76,6 @@ class After:
         """Go on with what had to wait while a folder was away."""
         for row in folder.ledger.unfinished():
             self.go_on(folder, row.id)
-
-    def _has(self, folder: Folder, number: int) -> bool:
-        """Whether a step of a photo is waiting or under way."""
-        waiting = (*self._to_verify, *self._verifying.values())
-        return (folder, number) in self._taken or any(
-            (where, row.id) == (folder, number) for where, row in waiting
-        )
 
     def tasks(self, number: Callable[[], int]) -> list[Task]:
         """What the worker should verify now.
@@ -101,6 +95,7 @@ class After:
     def verified(self, number: int, flaw: str) -> None:
         """The worker's verdict on an output; `flaw` is empty if it is whole."""
         folder, row = self._verifying.pop(number)
+        self._under_way.discard((folder, row.id))
         source = folder.root / row.path
         if flaw and identity(folder.root) is None:
             return  # until the folder is back, or the next start
@@ -122,11 +117,11 @@ class After:
         self._finisher.stop(seconds)
 
     def _take(self, step: finish.Step) -> None:
-        self._taken.add(step.key)
+        self._under_way.add(step.key)
         self._finisher.take(step)
 
     def _finished(self, step: finish.Step, moved: Path | None, problem: str) -> None:
-        self._taken.discard(step.key)
+        self._under_way.discard(step.key)
         self._stepped(*step.key, step.name, moved, problem)
 
     def _stepped(
