@@ -147,7 +147,9 @@ class Denoiser:
         before = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
         passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
         for number, strength in enumerate(passes):
-            found = self.estimate(photo, report, _share(progress, number, len(passes))).noise
+            found = self.estimate(
+                photo, report, _share(progress, number / len(passes), 1 / len(passes))
+            ).noise
             self._take_out(photo, found, before, strength, report, number)
             if report.clean:
                 break
@@ -274,9 +276,8 @@ class Denoiser:
         if self.first is None:
             return Estimate(self.finder.find(photo, report, progress))
         cleaned = replace(photo, pixels=photo.pixels.copy())
-        told = self.first.denoise(cleaned, None if progress is None else lambda s: progress(s / 4))
-        after = None if progress is None else lambda s: progress((1 + 3 * s) / 4)
-        found = self.finder.find(cleaned, report, after)
+        told = self.first.denoise(cleaned, _share(progress, 0, 1 / 4))
+        found = self.finder.find(cleaned, report, _share(progress, 1 / 4, 3 / 4))
         locked = self._add(found, photo, cleaned) if told.changed else None
         report.noise, report.kind, report.model = told.noise, told.kind, told.model
         for text in told.notes:
@@ -330,10 +331,10 @@ def check_finite(photo: Photo, scale: int, lanes: Lanes = CALLER) -> None:
 
 
 def _share(
-    progress: Callable[[float], None] | None, number: int, passes: int
+    progress: Callable[[float], None] | None, before: float, share: float
 ) -> Callable[[float], None] | None:
-    """What is to be called with the share of one pass, numbered from 0, that is done."""
-    return None if progress is None else lambda share: progress((number + share) / passes)
+    """What is to be called with how much is done of a share of the work, after what was before."""
+    return None if progress is None else lambda done: progress(before + share * done)
 
 
 def _shift(before: Float, after: Float, peak: float) -> tuple[float, float]:

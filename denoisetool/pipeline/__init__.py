@@ -123,7 +123,7 @@ class Pipeline:
         photo = formats.decode(data, self.limits)
         formats.check(photo, target_format or photo.format, self.limits.scale)
         report = self.ready().denoise(photo)
-        if not report.changed and self._same_file(photo, target_format):
+        if self._is_copy(photo, report, target_format):
             photo.notes.clear()  # nothing is left out
             return data, photo, report
         out = io.BytesIO()
@@ -215,7 +215,7 @@ class Pipeline:
                     report = item.report
                     note(outcome, report, item.photo)
                     self._write(item, item.photo, report)
-                    copied = not report.changed and self._same_file(item.photo, item.job.format)
+                    copied = self._is_copy(item.photo, report, item.job.format)
                     outcome.notes = ([] if copied else item.photo.notes) + report.notes
         finally:
             item.photo = None
@@ -228,7 +228,7 @@ class Pipeline:
         assert identity is not None
         try:
             with files.atomic_write(job.target, overwrite=job.overwrite) as out:
-                if not report.changed and self._same_file(photo, job.format):
+                if self._is_copy(photo, report, job.format):
                     with open_photo(job.source) as file:
                         data = file.read()
                     if files.digest(data) != identity.digest:
@@ -249,9 +249,9 @@ class Pipeline:
         if self.index is not None:
             self.index.confirm(job.target)
 
-    def _same_file(self, photo: Photo, target_format: str | None) -> bool:
-        """Whether an unchanged photo can be copied byte for byte."""
-        same = target_format in (None, photo.format)
+    def _is_copy(self, photo: Photo, report: Report, target_format: str | None) -> bool:
+        """Whether a photo is copied byte for byte: nothing of it, nor of its file, is to change."""
+        same = not report.changed and target_format in (None, photo.format)
         return same and self.options.quality is None and not self.options.strip
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import tomlkit
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from denoisetool.nets.srresnet import SRResNet
 from denoisetool.training import args
 from denoisetool.training.footprint import peak_bytes
 from denoisetool.training.loop import CHECKPOINT
+from denoisetool.training.teacher import smooth
 
 SEEN = 0.5 / 255
 """Influence below this, half a level, does not count towards the tiles' context."""
@@ -143,15 +143,8 @@ def _probe(side: int, sigma: float, textured: bool, other: bool) -> Tensor:
         noise = torch.randn(1, 3, side // 2, side, generator=rng)
         picture = torch.zeros_like(noise)
         if textured:
-            noise = _smooth(noise + noise.mean(1, keepdim=True), 1)
-            texture = _smooth(torch.randn(1, 1, side // 2, side, generator=rng), 2)
+            noise = smooth(noise + noise.mean(1, keepdim=True), 1)
+            texture = smooth(torch.randn(1, 1, side // 2, side, generator=rng), 2)
             picture = 0.1 * texture / texture.std()
         halves.append(grey + picture + level / 255 * noise / noise.std())
     return torch.cat([halves[0][..., : side // 2], halves[1][..., side // 2 :]], 3).clamp(0, 1)
-
-
-def _smooth(field: Tensor, reach: int) -> Tensor:
-    """A field without what is finer than about twice `reach` pixels."""
-    for _ in range(2):
-        field = F.avg_pool2d(field, 2 * reach + 1, 1, reach, count_include_pad=False)
-    return field

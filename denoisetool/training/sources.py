@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from denoisetool.errors import UsageError
+from denoisetool.nets.ipt import TASK
 from denoisetool.training.args import Recipe
 from denoisetool.training.batches import Batch, Source, Synthetic, reduced
 from denoisetool.training.corrupt import Corrupted, corrupt
@@ -38,8 +39,8 @@ def largest_patch(recipe: Recipe) -> int:
     """
     scales = [recipe.scale]
     if recipe.net == "ipt":
-        found = (re.fullmatch(r"upscale(\d+)", name) for name in recipe.net_args["tasks"])
-        scales += [int(match[1]) for match in found if match]
+        found = (TASK.fullmatch(name) for name in recipe.net_args["tasks"])
+        scales += [int(match["scale"]) for match in found if match and match["scale"]]
     return max(scales) * max(recipe.shape_at(step)[1] for step in (0, recipe.steps - 1))
 
 

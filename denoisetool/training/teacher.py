@@ -91,10 +91,14 @@ class Teacher:
 
 def coarse_chroma(picture: Tensor) -> Tensor:
     """What of a picture's colour is left when it is averaged over about 18 pixels, (N, C, H, W)."""
-    chroma = picture - picture.mean(1, keepdim=True)
+    return smooth(picture - picture.mean(1, keepdim=True), REACH)
+
+
+def smooth(field: Tensor, reach: int) -> Tensor:
+    """(N, C, H, W) without what is finer than about twice `reach` pixels: two box means."""
     for _ in range(2):
-        chroma = F.avg_pool2d(chroma, 2 * REACH + 1, 1, REACH, count_include_pad=False)
-    return chroma
+        field = F.avg_pool2d(field, 2 * reach + 1, 1, reach, count_include_pad=False)
+    return field
 
 
 def sharpness(clean: Tensor) -> Tensor:
