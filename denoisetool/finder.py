@@ -149,22 +149,24 @@ class Finder:
         height, width, channels = photo.pixels.shape
         total = np.zeros((card.scale * height, card.scale * width, channels), np.float16)
         tiles, done, turn = _tiles(photo, side, card, kind), 0, threading.Lock()
+        early: dict[int, list[Half]] = {}
 
-        def run(part: list[tiling.Tile]) -> None:
+        def run(first: int) -> None:
             nonlocal done
+            part = tiles[first : first + engine.batch]
             inputs = [_window(photo.pixels, tile, photo.peak, card) for tile in part]
-            results = engine.noise(inputs, kind)
-            for tile, given, found in zip(part, inputs, results, strict=True):
-                checked = _checked(engine, given, found, report, photo)
-                with turn:  # neighbours share their ramps
-                    tiling.blend(total, checked, tile.enlarged(card.scale))
+            results = zip(inputs, engine.noise(inputs, kind), strict=True)
+            checked = [_checked(engine, given, found, report, photo) for given, found in results]
             with turn:
-                done += len(part)
-                if progress is not None:
-                    progress(done / len(tiles))
+                early[first] = checked
+                while done in early:  # in order: sums of several ramps round by it
+                    for found in early.pop(done):
+                        tiling.blend(total, found, tiles[done].enlarged(card.scale))
+                        done += 1
+                    if progress is not None:
+                        progress(done / len(tiles))
 
-        starts = range(0, len(tiles), engine.batch)
-        engine.lanes.each(run, [tiles[i : i + engine.batch] for i in starts])
+        engine.lanes.each(run, range(0, len(tiles), engine.batch))
         return total
 
     def kind(self, photo: Photo, engine: NoiseEstimator | None = None) -> str | None:

@@ -5,21 +5,41 @@ import numpy as np
 import pytest
 
 from denoisetool import noise
+from denoisetool.denoiser import Report
 from denoisetool.engine import Float
 from denoisetool.finder import Finder, plausible
 from denoisetool.lanes import CALLER, Lanes
-from denoisetool.photo import Photo
+from denoisetool.photo import Half, Photo
 from tests.fakes import BlurEngine
 
 T = TypeVar("T")
 
 
-def test_levels_are_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Backwards(Lanes):
-        def each(self, work: Callable[[T], None], items: Sequence[T]) -> None:
-            for item in reversed(items):
-                work(item)
+class Backwards(Lanes):
+    """Lanes of which the last is always the fastest."""
 
+    def each(self, work: Callable[[T], None], items: Sequence[T]) -> None:
+        for item in reversed(items):
+            work(item)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_order_in_which_tiles_are_done_changes_no_bit(batch: int) -> None:
+    engine, rng = BlurEngine(), np.random.default_rng(4)
+    engine.batch = batch
+    photo = Photo(rng.random((300, 310, 3), np.float32), "tiff", "RGB")
+    shares: list[float] = []
+    found: list[Half] = []
+    for lanes in (CALLER, Backwards(), Lanes(3)):
+        engine.lanes = lanes
+        found.append(Finder(engine, tile=128).find(photo, Report(None), shares.append))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    assert shares.count(1) == 3
+    assert all(0 < share <= 1 for share in shares)
+
+
+def test_levels_are_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, rng = BlurEngine(), np.random.default_rng(3)
     photo = Photo(rng.random((300, 410, 3), np.float32), "tiff", "RGB")
     monkeypatch.setattr(engine, "levels", lambda tiles, kind: [tile[::4, ::4, 0] for tile in tiles])
