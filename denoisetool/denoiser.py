@@ -89,14 +89,15 @@ class Rules:
         bound: factors on what is left; None if it is within its bounds everywhere.
         level: rms of the photo's noise, in levels of 255; 0 after the first pass.
         clean: whether there is next to none.
-        clipped: whether what clipping had hidden was added to it.
+        clipped: standard deviation of the noise before it was clipped, as a share of white; 0 if
+            it was not. Else what clipping had hidden was added to the noise.
     """
 
     drift: color.CoarseField
     bound: color.CoarseField | None
     level: float
     clean: bool
-    clipped: bool
+    clipped: float
 
 
 @dataclass(slots=True)
@@ -248,15 +249,19 @@ class Denoiser:
             lanes: what does it; those of the engine may be busy.
         """
         mean, power = color.cells(found, lanes)
-        clipped = None
+        explained = None
         if kind not in (None, "white"):
             sigma = np.sqrt(np.maximum(power - np.square(mean), 0))
-            clipped = clipping.explained(photo.pixels, coarse, sigma, photo.peak, lanes)
-        drift = color.drift(mean, power, photo.width, kind=kind, explained=clipped)
+            explained = clipping.explained(photo.pixels, coarse, sigma, photo.peak, lanes)
+        drift = color.drift(mean, power, photo.width, kind=kind, explained=explained)
         bound = noise.bounded(power, coarse, photo.peak, photo.width)
         level = self.finder.level(photo, kind, power) if number == 0 else 0.0
-        undone = kind == "white" and clipping.undo(photo.pixels, found, level, photo.peak, lanes)
-        return Rules(drift, bound, 255 * level, noise.is_clean(power), undone)
+        clipped = 0.0
+        if kind == "white":
+            clipped = clipping.unclipped(photo.pixels, found, level, photo.peak)
+        if clipped:
+            clipping.undo(photo.pixels, found, clipped, photo.peak, lanes)
+        return Rules(drift, bound, 255 * level, noise.is_clean(power), clipped)
 
     def estimate(
         self, photo: Photo, report: Report, progress: Callable[[float], None] | None = None

@@ -127,7 +127,7 @@ class _Found:
         part: which part; noise: its noise, None where only what follows is kept.
         drift: what the colour lock takes out of the noise; bound: factors on what is left.
         rms: of the noise, in levels of 255, None if it is not known; clean: whether there is next
-            to none; clipped: whether what clipping had hidden was added to it.
+            to none; clipped: see `Rules`.
         settled: whether all that is from the whole photo, as in a full run.
     """
 
@@ -137,7 +137,7 @@ class _Found:
     bound: CoarseField | None
     rms: float | None
     clean: bool
-    clipped: bool = False
+    clipped: float = 0.0
     settled: bool = False
 
 
@@ -279,9 +279,8 @@ class Preview:
         window = Photo(seen.of(self.photo.pixels), self.photo.format, self.photo.mode)
         found = self._denoiser.estimate(window, Report(kind=self._kind_of_noise()))
         if whole is not None and whole.clipped:
-            assert whole.rms is not None
-            level, peak = whole.rms / 255, self.photo.peak
-            clipping.undo(window.pixels, found.noise, level, peak, self._lanes, clipped=True)
+            peak = self.photo.peak
+            clipping.undo(window.pixels, found.noise, whole.clipped, peak, self._lanes)
         scale, locked = self.scale, found.locked
         own = Estimate(
             np.ascontiguousarray(part.enlarged(scale).of(found.noise, seen.enlarged(scale))),
