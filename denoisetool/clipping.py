@@ -35,11 +35,6 @@ CHANCE = 1 / CELL**2
 APART, ROUNDS = 3, 6
 """How far apart the samples are that tell how much a photo is clipped; and how often it is asked
 how much noise must have been there: in the darkest photos the answer is within 2 % then."""
-FAR = 3
-"""Standard deviations from the end of the scale beyond which next to nothing is clipped."""
-MOST_CUT = 0.25
-"""Standard deviations above the mean of the noise at which it is taken to be cut off at most: six
-of ten samples. Where there are more, little can be told from them."""
 
 
 def unclipped(pixels: Pixels, noise: Half, level: float, peak: float) -> float:
@@ -83,7 +78,7 @@ def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = 
     height, width = pixels.shape[:2]
     lefts = np.arange(0, width, CELL)
     areas = (np.minimum(lefts + CELL, width) - lefts)[:, None].astype(np.float32)
-    observed = _shares(pixels, (0, peak), range(-(-height // CELL)), lanes)
+    observed = shares(pixels, (0, peak), range(-(-height // CELL)), lanes)
     expected = tables(level)
     foreseen = np.ones_like(observed)
     spans = _spans(observed.max(2) > NEGLIGIBLE)
@@ -107,47 +102,24 @@ def undo(pixels: Pixels, noise: Half, level: float, peak: float, lanes: Lanes = 
     lanes.each(add, range(len(spans)))
 
 
-def explained(
-    pixels: Pixels, coarse: Float, sigma: Float, peak: float, lanes: Lanes = CALLER
-) -> Float | None:
-    """The mean that a camera's noise may have because it was clipped.
-
-    Unlike white noise it was clipped before it was developed, so that nothing exact follows from
-    what the file shows. But where many samples lie at the end of the scale, noise whose mean is not
-    zero is no error of the net.
-
-    Args:
-        pixels: (H, W, C), noisy, in their own depth.
-        coarse: (h, w, C) their means over cells, in the same unit.
-        sigma: (h, w, C) standard deviation of the noise over cells, in units of `peak`.
-        peak: value of white.
-        lanes: what works on rows of cells side by side.
-
-    Returns:
-        (h, w, C) in units of `peak`, positive in the dark and negative in the light; None if the
-        scale is nowhere near its end, or has none, as that of float pictures.
-    """
-    if pixels.dtype.kind != "u":
-        return None
-    reach = FAR * peak * sigma
-    near = (coarse < reach) | (coarse > peak - reach)
-    rows = np.flatnonzero(near.any((1, 2)))
-    if not len(rows):
-        return None
-    dark, light = (np.interp(_shares(pixels, (end,), rows, lanes), *MEANS) for end in (0, peak))
-    found = np.zeros_like(sigma)
-    found[rows] = sigma[rows] * (dark - light)
-    return found
-
-
-def _shares(
+def shares(
     pixels: Pixels, ends: Sequence[float], rows: Sequence[int] | npt.NDArray[np.intp], lanes: Lanes
 ) -> Float:
-    """Share of the samples of each cell, in some rows of cells, that have one of two values."""
+    """Share of the samples of each cell that have one of some values.
+
+    Args:
+        pixels: (H, W, C), in their own depth.
+        ends: the values.
+        rows: which rows of cells, those of `color.cells`.
+        lanes: what works on them side by side.
+
+    Returns:
+        Float32 (rows, w, C).
+    """
     width, channels = pixels.shape[1:]
     lefts = np.arange(0, width, CELL)
     areas = (np.minimum(lefts + CELL, width) - lefts)[:, None].astype(np.float32)
-    shares = np.empty((len(rows), len(lefts), channels), np.float32)
+    result = np.empty((len(rows), len(lefts), channels), np.float32)
 
     def count(index: int) -> None:
         top = int(rows[index]) * CELL
@@ -156,10 +128,10 @@ def _shares(
         for end in ends[1:]:
             there |= band == end
         found = np.add.reduceat(there.sum(0, dtype=np.uint8), lefts, dtype=np.float32)
-        shares[index] = found / (areas * len(band))
+        result[index] = found / (areas * len(band))
 
     lanes.each(count, range(len(rows)))
-    return shares
+    return result
 
 
 def _spans(some: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
@@ -198,7 +170,7 @@ def tables(level: float) -> Tables:
     """What clipping to 0..1 does to normal noise with a standard deviation of `level`."""
     scale = np.linspace(0, 1, STEPS + 1)
     black, white = (-scale) / level, (1 - scale) / level
-    under, over = _normal(black), _normal(-white)
+    under, over = normal(black), normal(-white)
     low, high = np.exp(-np.square(np.stack([black, white])) / 2) / math.sqrt(2 * math.pi)
     inside = 1 - under - over
     after = scale * inside + level * (low - high) + over
@@ -209,20 +181,7 @@ def tables(level: float) -> Tables:
     return Tables(*(table.astype(np.float32) for table in (*found, left)))
 
 
-def _means() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Shares of normal noise that are cut off at one end, and the mean that it has then.
-
-    The second as a multiple of the standard deviation that it has then.
-    """
-    level = np.linspace(-4, MOST_CUT, 100)  # of the end, in standard deviations above the mean
-    share, density = _normal(level), np.exp(-np.square(level) / 2) / math.sqrt(2 * math.pi)
-    mean = density + level * share
-    after = mean - level  # what is above the end, from there
-    power = (np.square(level) + 1) * (1 - share) - level * density
-    return share, mean / np.sqrt(power - np.square(after))
-
-
-def _normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Distribution function of the standard normal distribution."""
     return np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in values])
 
@@ -233,6 +192,3 @@ def _entries(pixels: Pixels, noise: Half, peak: float) -> npt.NDArray[np.intp]:
     clean -= widened(noise)
     np.clip(clean, 0, 1, out=clean)
     return np.asarray(clean * STEPS + np.float32(0.5), np.intp)
-
-
-MEANS = _means()

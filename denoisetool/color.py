@@ -1,10 +1,11 @@
 """The colour lock: the coarse colour of a photo does not move further than its noise explains.
 
-Noise has no mean. What a noise estimate has left after averaging over a large area is therefore
-either chance, whose size follows from the noise itself, or an error of the model: a tint. The lock
-takes the second part out of the estimate, at three scales, and leaves the first in, so that coarse
-chroma blotches still go. It works on the noise of the whole picture, never per tile, and through a
-smooth correction on a coarse grid, so that it makes neither seams nor halos.
+Noise has no mean, other than a camera's in the shadows, see `bias`. What a noise estimate has left
+after averaging over a large area is therefore either chance, whose size follows from the noise
+itself, or an error of the model: a tint. The lock takes the second part out of the estimate, at
+three scales, and leaves the first in, so that coarse chroma blotches still go. It works on the
+noise of the whole picture, never per tile, and through a smooth correction on a coarse grid, so
+that it makes neither seams nor halos.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class CoarseField:
 
 def drift(
     mean: Float, power: Float, width: int, cell: int = CELL, *,
-    kind: str | None = None, explained: Float | None = None, locked: Float | None = None,
+    kind: str | None = None, explained: tuple[Float, Float] | None = None,
+    locked: Float | None = None,
 ) -> CoarseField:  # fmt: skip
     """Find by what a noise estimate would shift colours beyond what noise explains.
 
@@ -81,21 +83,23 @@ def drift(
         width: columns of the picture.
         cell: side in pixels of a cell.
         kind: of the noise; taken for `white` if it is not known.
-        explained: (h, w, C) mean that clipping may have given the noise, see `clipping`.
+        explained: between which means (h, w, C) the noise of a camera may lie, see `bias`.
         locked: (h, w, C) part of the means that this was done with before, and that stays.
 
     Returns:
         What is to be taken out of the estimate, in its unit.
     """
     sigma: Float = np.sqrt(np.maximum(power - np.square(mean), 0))
-    clipped = np.zeros_like(mean) if explained is None else explained
+    lowest, highest = explained or (np.zeros_like(mean), np.zeros_like(mean))
     if locked is not None:
         mean = mean - locked
-    tint = _excess(_overall(mean), PHOTO_SHARE * _overall(sigma), _overall(clipped))
+    usual = PHOTO_SHARE * _overall(sigma)
+    tint = _excess(_overall(mean), usual, _overall(lowest), _overall(highest))
     found = np.broadcast_to(tint, mean.shape).copy()
     rest = mean - found
     block_sigma: Float = np.sqrt(_shrink(np.square(sigma)))
-    coarse = _excess(_shrink(rest), BLOCK_SHARE * block_sigma, _shrink(clipped))
+    usual = BLOCK_SHARE * block_sigma
+    coarse = _excess(_shrink(rest), usual, _shrink(lowest), _shrink(highest))
     spread = _widen(coarse, 4, mean.shape[1])
     rows, down = _taps(np.arange(mean.shape[0]), 4, coarse.shape[0])
     below = np.minimum(rows + 1, coarse.shape[0] - 1)
@@ -103,15 +107,14 @@ def drift(
     found += spread
     rest -= spread
     share = CELL_SHARE if kind in (None, "white") else CORRELATED_SHARE
-    found += _excess(rest, share * sigma, clipped)
+    found += _excess(rest, share * sigma, lowest, highest)
     return CoarseField(found, width, cell=cell)
 
 
-def _excess(mean: Float, allowed: Float, clipped: Float) -> Float:
-    """What of `mean` lies beyond `allowed` in either direction, and beyond `clipped` in its own."""
-    limit = allowed + np.float32(FREE)
-    lowest, highest = np.minimum(clipped, 0) - limit, np.maximum(clipped, 0) + limit
-    return (mean - np.clip(mean, lowest, highest)).astype(np.float32)
+def _excess(mean: Float, usual: Float, lowest: Float, highest: Float) -> Float:
+    """What of `mean` lies more than `usual` below `lowest`, or above `highest`."""
+    limit = usual + np.float32(FREE)
+    return (mean - np.clip(mean, lowest - limit, highest + limit)).astype(np.float32)
 
 
 def _overall(cells: Float) -> Float:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from denoisetool import bicubic, clipping, color, metrics, noise
+from denoisetool import bias, bicubic, clipping, color, metrics, noise
 from denoisetool.color import Float
 from denoisetool.errors import UnsupportedPhoto
 from denoisetool.finder import Finder, NoiseEstimator
@@ -252,7 +252,7 @@ class Denoiser:
         explained = None
         if kind not in (None, "white"):
             sigma = np.sqrt(np.maximum(power - np.square(mean), 0))
-            explained = clipping.explained(photo.pixels, coarse, sigma, photo.peak, lanes)
+            explained = bias.explained(photo.pixels, coarse, sigma, photo.peak, lanes)
         drift = color.drift(mean, power, photo.width, kind=kind, explained=explained)
         bound = noise.bounded(power, coarse, photo.peak, photo.width)
         level = self.finder.level(photo, kind, power) if number == 0 else 0.0

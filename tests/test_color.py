@@ -92,14 +92,22 @@ def test_a_part_of_a_field_is_what_the_whole_has_there() -> None:
     np.testing.assert_allclose(twice, whole[13:53, 27:87], atol=1e-6)
 
 
-def test_a_mean_that_clipping_explains_is_let_through_in_its_direction() -> None:
-    noise = np.random.default_rng(0).normal(0.04, 0.05, (256, 256, 3)).astype(np.float16)
+@pytest.mark.parametrize(("between", "left"), [
+    (None, 0), ((0, 0.03), 0.03), ((-0.01, 0.06), 0.04), ((-0.03, 0), 0), ((-0.04, 0.01), 0.01),
+])  # fmt: skip
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_that_development_explains_is_let_through(
+    between: tuple[float, float] | None, left: float, sign: int
+) -> None:
+    noise = np.random.default_rng(0).normal(0.04, 0.05, (256, 256, 3)).astype(np.float16) * sign
     mean, power = color.cells(noise)
-    for explained, left in ((None, 0.0), (0.03, 0.03), (0.06, 0.04), (-0.03, 0.0)):
-        known = None if explained is None else np.full_like(mean, explained)
-        drift = color.drift(mean, power, 256, kind="camera", explained=known)
-        kept = noise.astype(np.float32) - drift.band(0, 256)
-        assert float(kept.mean()) == pytest.approx(left, abs=2e-3)
+    known = None
+    if between is not None:
+        low, high = sorted(sign * end for end in between)
+        known = np.full_like(mean, low), np.full_like(mean, high)
+    drift = color.drift(mean, power, 256, kind="camera", explained=known)
+    kept = noise.astype(np.float32) - drift.band(0, 256)
+    assert float(kept.mean()) == pytest.approx(sign * left, abs=2e-3)
 
 
 @pytest.mark.parametrize("tint", [0.0, 0.03, -0.03])
