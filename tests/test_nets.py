@@ -9,10 +9,12 @@ from denoisetool.nets.ensemble import LOOKS, SelfEnsemble
 from denoisetool.nets.experts import (
     Experts,
     around,
+    coarse_colour,
     evened,
     found_apart,
     members,
     told_apart,
+    told_coarse,
 )
 from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
 from denoisetool.nets.unet import UNet
@@ -186,6 +188,70 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
     assert kmac_per_pixel(both.for_kind("soft")) > kmac_per_pixel(both.for_kind("white"))
 
 
+def test_a_smaller_net_can_look_apart_and_colours_are_looked_at_again_in_a_smaller_picture() -> (
+    None
+):
+    torch.manual_seed(0)
+    args = SMALL | {"level_width": 4, "soft": 2, "apart": {"widths": [4, 8, 8]}, "coarse": True}
+    net = nets.build("experts", args)
+    assert isinstance(net, Experts)
+    assert net.apart is not None
+    assert tuple(members(net)) == ("camera", "white", "apart")
+    assert net.apart.head.out_channels == 4
+    assert net.stride == 16
+    for each in (net.camera, net.white, net.apart):
+        torch.nn.init.normal_(each.tail.weight, 0, 0.05)
+    x = torch.rand(2, 3, 64, 96)
+    assert net.camera.levels is not None
+    with torch.inference_mode():
+        net.camera.levels.last.weight *= 5 / 255 / net.camera.level(x).mean()
+        level = evened(net.camera.level(x))
+        found = (net.camera(x, level) + found_apart(net.apart, x, told_apart(level), 2)) / 2
+        more = coarse_colour(net.white, x - found, told_coarse(level))
+        torch.testing.assert_close(net(x, "soft"), found + more)
+        luma = (more * torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1)
+        assert luma.abs().max() < 1e-6 < 1e-3 < more.abs().max()
+    costs = {name: kmac_per_pixel(each) for name, each in members(net).items()}
+    about = costs["camera"] + costs["apart"] + costs["white"] / 4
+    assert kmac_per_pixel(net.for_kind("soft")) == pytest.approx(about, rel=0.1)
+    wide = torch.rand(1, 3, 32, 1024)
+    other = wide.clone()
+    other[..., 512:] = 0.3
+    with torch.inference_mode():
+        moved = (net(wide, "soft") != net(other, "soft")).any(2).any(1)[0]
+    assert not moved[: 512 - net.receptive_radius].any()
+
+
+def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None:
+    """A net that takes everything for noise shows what becomes of a picture on the way."""
+
+    class Everything(UNet):
+        def forward(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
+            assert level is not None
+            assert level.shape[-1] * 4 == x.shape[-1]
+            return x
+
+    ramp = torch.linspace(-1, 1, 64).expand(1, 3, 48, 64) * torch.tensor([1, 0, 0])[:, None, None]
+    found = coarse_colour(
+        Everything(widths=[8, 16, 24], blocks=[1, 1, 1]), ramp, torch.zeros(1, 1, 12, 16)
+    )
+    wanted = ramp - 0.2126 * ramp[:, :1]
+    torch.testing.assert_close(found[..., 1:-1], wanted[..., 1:-1], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"apart": {}, "soft": 1}, "looks at soft photos"),
+        ({"coarse": True}, "looks at soft photos"),
+        ({"coarse": True, "soft": 1, "channels": 1}, "for colour photos"),
+    ],
+)
+def test_impossible_looks(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        nets.build("experts", SMALL | {"level_width": 4} | more)
+
+
 def test_the_mean_of_all_looks_turns_with_the_picture(net: UNet) -> None:
     x = torch.rand(2, 3, 32, 48)
     both = SelfEnsemble(net, 2)
@@ -235,6 +301,8 @@ def test_levels_of_soft_photos_are_the_neighbourhoods_where_noise_is_mild() -> N
     torch.testing.assert_close(evened(5 * level), 5 * level)
     told = [255 * float(told_apart(torch.full((1, 1, 1, 1), of / 255))) for of in (1, 3, 4, 6, 20)]
     assert told == pytest.approx([2.6, 7.8, 7.725, 9, 23], abs=1e-3)
+    told = [255 * float(told_coarse(torch.full((1, 1, 1, 1), of / 255))) for of in (1, 5, 7.5, 20)]
+    assert told == pytest.approx([0.8, 4, 6, 11], abs=1e-3)
 
 
 def test_phases_are_all_that_a_share_of_the_pixels_shows() -> None:

@@ -6,8 +6,8 @@ of its training on white noise alone it lost 0.6 dB on it (sigma 25, 2000 steps)
 photo no time. Which of them a photo needs is seen from what both find in a few windows of it, see
 `noise.kind_of`.
 
-Photos in a camera's own size are soft, and on those both nets can look: what they find there is
-wrong in different ways, and the mean is better than either, see `SoftLook`.
+Photos in a camera's own size are soft, and on those nets for white noise can look too: what they
+find there is wrong in different ways, and the mean is better than either, see `SoftLook`.
 
 A model fine-tuned for a camera has a third net. It goes to that camera's photos alone: all others
 are denoised as by the model it came from, so that nothing is forgotten.
@@ -27,6 +27,7 @@ from denoisetool.nets.ensemble import SelfEnsemble
 from denoisetool.nets.ipt import IPT
 from denoisetool.nets.parts import joined, phases
 from denoisetool.nets.unet import UNet
+from denoisetool.noise import LUMA
 
 APART, FIRMLY = 4.5 / 255, 0.3
 """What a net for white noise is told of mild noise when it looks at pixels that are apart: at most
@@ -37,6 +38,9 @@ FARTHER = 3 / 255
 0.3 dB more on `nam` with 1.5 times its noise, but a photo of fur in `polyu` comes out worse."""
 MILD, STRONG = 3 / 255, 5 / 255
 """Noise level up to which the first of these counts, and from which the second does."""
+COARSE, COARSE_STRONG, COARSE_MOST = 0.8, 0.4, 3 / 255
+"""What it is told of the colours of a photo that is half as large, as a share of the level in the
+large one; of strong noise the first look leaves less."""
 AROUND = 8
 """How far a denoiser of soft photos looks for the noise level of a place, in cells of the
 estimator's map."""
@@ -52,6 +56,9 @@ class Experts(nn.Module):
         level_lift: of the nets for cameras' noise; white noise is not read too low.
         own: whether there is a third one, for one camera's own noise.
         soft: how many look at a camera's noise in a soft photo, see `SoftLook`; 0 for nobody else.
+        apart: arguments of `UNet` that are others for a net that takes the second of these looks;
+            None has that for white noise take it.
+        coarse: whether that for white noise then has a look at the colours of a soft photo.
         camera: arguments of `UNet` that are others for cameras' noise, the third one's too.
         ensemble: how many looks at every picture, mirrored and turned; see `SelfEnsemble`.
         shape: all other arguments of `UNet`, the same for all.
@@ -61,18 +68,25 @@ class Experts(nn.Module):
         camera: for noise as cameras leave it, correlated, smoothed and compressed.
         white: for noise that is independent from pixel to pixel.
         own: for the noise of one camera, if there is one.
+        apart: for white noise, in pixels that are apart, if there is one.
     """
 
     def __init__(
         self, level_lift: float = 0.0, own: bool = False, soft: int = 0,
+        apart: Mapping[str, Any] | None = None, coarse: bool = False,
         camera: Mapping[str, Any] | None = None, ensemble: int = 1, **shape: Any,
     ) -> None:  # fmt: skip
         super().__init__()
+        if (apart is not None and soft != 2) or (coarse and not soft):
+            raise ValueError("apart and coarse are looks at soft photos, which soft has")
+        if coarse and shape.get("channels", 3) != 3:
+            raise ValueError("only a net for colour photos can have a coarse look at colours")
         for_cameras = {**shape, **(camera or {}), "level_lift": level_lift}
         self.camera = UNet(**for_cameras)
         self.white = UNet(**shape)
         self.own = UNet(**for_cameras) if own else None
-        self.soft, self.ensemble = soft, ensemble
+        self.apart = None if apart is None else UNet(**{**shape, **apart})
+        self.soft, self.coarse, self.ensemble = soft, coarse, ensemble
         self.for_kind(self.kinds[-1])  # tells of impossible arguments
 
     @property
@@ -84,8 +98,12 @@ class Experts(nn.Module):
     @property
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
-        strides = (self.camera.stride, self.white.stride * max(1, self.soft))
-        return max(strides)  # powers of two
+        looks = [self.camera.stride, self.white.stride]
+        if self.soft == 2:
+            looks.append(2 * (self.apart or self.white).stride)
+        if self.coarse:
+            looks.append(2 * self.white.stride)
+        return max(looks)  # powers of two
 
     @property
     def receptive_radius(self) -> int:
@@ -95,7 +113,8 @@ class Experts(nn.Module):
     def for_kind(self, kind: str) -> UNet | SoftLook | SelfEnsemble:
         """The net for a kind of noise."""
         if kind == SOFT:
-            net: nn.Module = SoftLook(self.camera, self.white if self.soft == 2 else None)
+            apart = (self.apart or self.white) if self.soft == 2 else None
+            net: nn.Module = SoftLook(self.camera, apart, self.white if self.coarse else None)
         else:
             net = members(self)[kind]
         if self.ensemble != 1:
@@ -116,24 +135,31 @@ class SoftLook(nn.Module):
     mostly chance where noise is mild, and noise is much the same in the neighbourhood. Where it is
     strong the estimate is better, or it is fur that looks like noise.
 
-    A second look can be had by the net for white noise: on every second pixel a camera's noise is
+    A second look can be had by a net for white noise: on every second pixel a camera's noise is
     nearly white. What is found counts half. In sharp photos, such as ones made smaller, distant
     pixels have too little in common: clean ones (Kodak's) are left with 44.8 dB instead of 50.4.
 
+    What is left is blotches of colour. In the cleaned photo, made half as large, a net for white
+    noise finds them; what it finds of brightness is rather texture.
+
     Args:
         camera: for cameras' noise, with an estimator of its level.
-        white: for white noise; None for one look.
+        apart: for white noise, for the second look; None for one look.
+        coarse: for white noise, for colours in what is then left; None for no such look.
 
     Attributes:
         levels: the first net's estimator.
     """
 
-    def __init__(self, camera: UNet, white: UNet | None) -> None:
+    def __init__(self, camera: UNet, apart: UNet | None, coarse: UNet | None) -> None:
         super().__init__()
-        self.camera, self.white, self.levels = camera, white, camera.levels
+        self.camera, self.apart, self.coarse = camera, apart, coarse
+        self.levels = camera.levels
         self.receptive_radius = camera.receptive_radius + 4 * AROUND
-        if white is not None:
-            self.receptive_radius = max(self.receptive_radius, 2 * white.receptive_radius)
+        if apart is not None:
+            self.receptive_radius = max(self.receptive_radius, 2 * apart.receptive_radius)
+        if coarse is not None:
+            self.receptive_radius += 2 * coarse.receptive_radius
 
     def level(self, x: Tensor) -> Tensor:
         """See `UNet.level`."""
@@ -143,8 +169,10 @@ class SoftLook(nn.Module):
         """Estimate the noise in `x`, (N, C, H, W) in [0, 1]."""
         level = evened(self.level(x))
         found: Tensor = self.camera(x, level)
-        if self.white is not None:
-            found = (found + found_apart(self.white, x, told_apart(level), 2)) / 2
+        if self.apart is not None:
+            found = (found + found_apart(self.apart, x, told_apart(level), 2)) / 2
+        if self.coarse is not None:
+            found = found + coarse_colour(self.coarse, x - found, told_coarse(level))
         return found
 
 
@@ -159,6 +187,11 @@ def told_apart(level: Tensor) -> Tensor:
     mild = ((STRONG - level) / (STRONG - MILD)).clamp(0, 1)
     firm = (1 + FIRMLY) * torch.minimum(2 * level, level / 2 + APART)
     return torch.lerp(torch.minimum(2 * level, level + FARTHER), firm, mild)
+
+
+def told_coarse(level: Tensor) -> Tensor:
+    """What the net for white noise is told of the colour that is left of a camera's noise."""
+    return torch.minimum(COARSE * level, COARSE_STRONG * level + COARSE_MOST)
 
 
 def around(level: Tensor) -> Tensor:
@@ -189,11 +222,28 @@ def found_apart(net: UNet, x: Tensor, level: Tensor, by: int) -> Tensor:
     return joined(net(parts, told), by)
 
 
+def coarse_colour(net: UNet, x: Tensor, level: Tensor) -> Tensor:
+    """The noise in the colours of a picture that a net finds in one half as large on each side.
+
+    Args:
+        net: for white noise.
+        x: (N, 3, H, W) in [0, 1], sides multiples of twice the net's stride.
+        level: (N, 1, H/4, W/4), what it is told, in the unit of `x`.
+
+    Returns:
+        (N, 3, H, W) of luma 0 (BT.709).
+    """
+    small = F.avg_pool2d(x, 2).contiguous(memory_format=torch.channels_last)
+    found = net(small, F.avg_pool2d(level, 2))
+    luma = (found * found.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    return F.interpolate(found - luma, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
 def members(net: nn.Module) -> dict[str, nn.Module]:
     """The nets that are trained in turn, by kind of noise or by task; '' for the only one."""
     if isinstance(net, Experts):
-        found: dict[str, nn.Module] = {"camera": net.camera, "white": net.white}
-        return found if net.own is None else found | {OWN: net.own}
+        found = {"camera": net.camera, "white": net.white, OWN: net.own, "apart": net.apart}
+        return {name: expert for name, expert in found.items() if expert is not None}
     if isinstance(net, IPT):
         return {name: net.for_task(name) for name in net.tasks}
     return {"": net}
