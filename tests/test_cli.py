@@ -371,6 +371,7 @@ def test_standard_input_into_a_file(
         (["-", "-o", "x.jpg"], pictures.jpeg()[:500], 1, "standard input: the JPEG file is"),
         (["-", "a.jpg"], b"x", 2, "- stands for one photo"),
         (["-", "--dry-run"], b"x", 2, "cannot look into a pipe"),
+        (["-", "-o", "a.png", "--name", "{stem}"], b"x", 2, "is named by -o"),
         (["-", "--json"], b"x", 2, "cannot share standard output"),
         (["-", "-o", "."], b"x", 2, "-o must be a file here"),
         (["-", "-o", "new/"], b"x", 2, "-o must be a file here"),

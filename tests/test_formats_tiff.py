@@ -306,6 +306,24 @@ def test_a_place_on_the_map_that_cannot_go_along_is_noted_once(name: str) -> Non
     assert sum("GeoTIFF" in note for note in photo.notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [
+        ((65000, "s", 0, "ours", True), "tags of TIFF's own"),
+        ((318, "d", 2, (0.31, 0.33), True), "colorimetry"),
+        ((34736, "d", 1, (6378137.0,), True), "place on the map (GeoTIFF)"),
+    ],
+)
+def test_what_only_tiff_knows_is_noted_where_it_cannot_go_along(
+    tag: tuple[Any, ...], words: str
+) -> None:
+    photo = decode(tiff(picture("8", "RGB"), extratags=[tag], software=False))
+    assert tag[0] in page_of(again(photo)).tags
+    assert photo.notes == []
+    encode(photo, "png", io.BytesIO())
+    assert photo.notes == [f"PNG cannot hold {words}; left out."]
+
+
 def test_unreadable_exif_directories_cost_only_themselves() -> None:
     source = bytearray(add_tiff_tags(tiff(picture("8", "RGB")), 3))
     pointer = source.index(struct.pack("<HHI", 34853, 4, 1)) + 8

@@ -72,6 +72,8 @@ def _tiny(path: Path, into: Path) -> Path:
     """The recipe with a tiny net, small patches and 50 steps."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     data["net_args"] |= TINY[data["net"]]
+    if "apart" in data["net_args"]:
+        data["net_args"]["apart"] = {}
     if data["net_args"].get("level_width"):
         data["net_args"]["level_width"] = 4
     side = data["net_args"].get("patch", 24 if "scale" in data else 32)

@@ -56,6 +56,9 @@ def denoise(
         if report is not None:
             what = "--report is for photos in files; this one goes through a pipe"
             raise UsageError(what, hint="leave it out, or give files")
+        if name is not None:
+            what = "--name is for photos in files; one that goes through a pipe is named by -o"
+            raise UsageError(what, hint="leave it out, or give files and a folder")
         code = denoise_stream(
             photos, output, settings, console,
             overwrite=overwrite, skip_existing=skip_existing, dry_run=dry_run,

@@ -67,8 +67,6 @@ class Tiff(Format):
             page.check_segments()
             samples = _decode_pixels(data, page, index, notes)
             metadata, tags = tiff_tags.read_metadata(page, notes)
-        on_map = not tiff_tags.GEOGRAPHY.isdisjoint(tags)
-        private = ["place on the map (GeoTIFF)"] if on_map else []
         extras: dict[str, Any] = {
             "tags": tags,
             "order": reader.order,
@@ -78,7 +76,7 @@ class Tiff(Format):
             "tile": page.tile,
             "half": page.bits == 16 and page.sample_format == 3,
             "extra": page.extra_samples[0] if page.extra_samples else UNASSOCIATED,
-            "private": private,
+            "private": tiff_tags.only_tiff(tags),
         }
         if page.compression not in COMPRESSIONS:
             notes.append("The TIFF's lossy compression is replaced by a lossless one (Deflate).")

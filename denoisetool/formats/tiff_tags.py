@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ MAX_SMALL_TILE = 1 << 22
 """Pixels of a tile that are believed even where the picture itself is much smaller."""
 GEOGRAPHY = frozenset({33550, 33922, 34264})
 """GeoTIFF's size and place of the pixels, which an enlarged picture has no more."""
+GEO_KEYS = frozenset({34735, 34736, 34737})
+"""Its coordinate system."""
+COLORIMETRY = frozenset({301, 318, 319})
+"""What an ICC profile says better: transfer function, white point and primaries."""
 DNG_VERSION = 50706
 JPEG, JPEG_END = 7, b"\xff\xd9"
 RAW_COMPRESSIONS = frozenset({32767, 32769, 34713, 65000, 65535, 52546})
@@ -159,6 +164,14 @@ def read_metadata(page: Page, notes: list[str]) -> tuple[Metadata, dict[int, Ent
         dpi=_density(page),
     )
     return metadata, tags
+
+
+def only_tiff(tags: Collection[int]) -> list[str]:
+    """What to call those of the tags of TIFF that other formats have no place for."""
+    kinds = (("place on the map (GeoTIFF)", GEOGRAPHY | GEO_KEYS), ("colorimetry", COLORIMETRY))
+    words = [word for word, of in kinds if not of.isdisjoint(tags)]
+    known = {IPTC, PHOTOSHOP}.union(*(of for _, of in kinds))
+    return words if known.issuperset(tags) else [*words, "tags of TIFF's own"]
 
 
 def _classic(directory: Directory) -> Directory:
