@@ -30,7 +30,7 @@ of ten samples. Where there are more, little can be told from them."""
 BEND = (2.2 - 1) / 2
 """How much too dark noise makes a part, as a multiple of its variance by the value of the part:
 what follows from the curve y = x ** (1 / 2.2), to the second order in the noise. By night, in
-`tests.bench.phone`, `fast` gains 1.5 dB by it, and the coarse colour comes out closer to the truth;
+`tests.bench.phone`, `fast` gains 1.1 dB by it, and the coarse colour comes out closer to the truth;
 on `nam` and `polyu`, whose noise is mild, it changes 0.001 dB."""
 MOST_BENT = 0.5
 """The most of that as a multiple of the standard deviation; in deep shadows it is not exact."""

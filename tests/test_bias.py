@@ -59,6 +59,13 @@ def test_mild_noise_explains_next_to_nothing() -> None:
     assert highest.max() == 0
 
 
+def test_what_is_dark_and_not_clipped_is_not_too_bright() -> None:
+    dark, sigma = np.full((64, 64, 3), 9, np.uint8), np.full((4, 4, 3), 0.02, np.float32)
+    found = bias.explained(dark, dark[::16, ::16].astype(np.float32), sigma, 255)
+    assert found is not None
+    assert found[1].max() < 1e-4
+
+
 def test_float_pictures_have_no_ends_and_no_known_curve() -> None:
     zeros, sigma = np.zeros((64, 64, 3), np.float32), np.full((4, 4, 3), 0.02, np.float32)
     assert bias.explained(zeros, zeros[::16, ::16], sigma, 1) is None

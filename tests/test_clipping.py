@@ -50,6 +50,9 @@ def test_nothing_was_cut_off_where_nothing_is_at_the_end() -> None:
     inner = slice(320, 330)
     assert clipping.unclipped(pixels[:, inner], noise[:, inner], 0.1, 255) == 0
     assert clipping.unclipped(pixels, noise, 0.0, 255) == 0
+    one = np.full((128, 128, 3), 128, np.uint8)
+    one[0, 0] = 0
+    assert clipping.unclipped(one, np.zeros((128, 128, 3), np.float16), SIGMA, 255) == 0
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -152,6 +152,16 @@ def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
     assert members(one) == {"": one}
 
 
+def _check_radius(net: Experts) -> None:
+    """Nothing in a soft photo changes what is found further away than the net says."""
+    wide = torch.rand(1, 3, 32, 1024)
+    other = wide.clone()
+    other[..., 512:] = 0.3
+    with torch.inference_mode():
+        moved = (net(wide, "soft") != net(other, "soft")).any(2).any(1)[0]
+    assert not moved[: 512 - net.receptive_radius].any()
+
+
 def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -> None:
     torch.manual_seed(0)
     both = nets.build(
@@ -179,12 +189,7 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
         torch.testing.assert_close(both(x, "soft"), (both.camera(x, even) + second) / 2)
         assert not torch.equal(second, both.camera(x))
         torch.testing.assert_close(both.for_kind("soft").level(x), level)
-    wide = torch.rand(1, 3, 32, 1024)
-    other = wide.clone()
-    other[..., 512:] = 0.3
-    with torch.inference_mode():
-        moved = (both(wide, "soft") != both(other, "soft")).any(2).any(1)[0]
-    assert not moved[: 512 - both.receptive_radius].any()
+    _check_radius(both)
     assert kmac_per_pixel(both.for_kind("soft")) > kmac_per_pixel(both.for_kind("white"))
 
 
@@ -214,12 +219,7 @@ def test_a_smaller_net_can_look_apart_and_colours_are_looked_at_again_in_a_small
     costs = {name: kmac_per_pixel(each) for name, each in members(net).items()}
     about = costs["camera"] + costs["apart"] + costs["white"] / 4
     assert kmac_per_pixel(net.for_kind("soft")) == pytest.approx(about, rel=0.1)
-    wide = torch.rand(1, 3, 32, 1024)
-    other = wide.clone()
-    other[..., 512:] = 0.3
-    with torch.inference_mode():
-        moved = (net(wide, "soft") != net(other, "soft")).any(2).any(1)[0]
-    assert not moved[: 512 - net.receptive_radius].any()
+    _check_radius(net)
 
 
 def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None:

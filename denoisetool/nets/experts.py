@@ -35,7 +35,7 @@ so much more than half of its level, and by this share more than that. Cameras' 
 low to it otherwise: what is left of its correlation looks like texture."""
 FARTHER = 1 / 255
 """How much more than its level it is told of stronger noise, up to twice as much. With 3 there are
-0.2 dB more on `nam` with 1.5 times its noise, but a photo of fur in `polyu` comes out worse."""
+0.3 dB more on `nam` with 1.5 times its noise, but a photo of fur in `polyu` comes out worse."""
 MILD, STRONG = 3 / 255, 5 / 255
 """Noise level up to which the first of these counts, and from which the second does."""
 COARSE, COARSE_STRONG, COARSE_MOST = 0.8, 0.4, 3 / 255
