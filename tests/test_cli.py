@@ -69,13 +69,16 @@ def test_listing_models_and_planning_load_no_torch(photos: Path, tmp_path: Path)
     assert not planning & {"torch", "PIL", "tifffile", "imagecodecs"}
 
 
-def test_help_is_there_at_once(tmp_path: Path) -> None:
-    best = 9.0
-    for _ in range(8):
-        started = time.perf_counter()
-        assert processes.run(processes.REAL, "--help", home=tmp_path).returncode == 0
-        best = min(best, time.perf_counter() - started)
-    assert best <= 0.3
+def test_help_takes_little_longer_than_to_load_its_library(tmp_path: Path) -> None:
+    """Twice as long; side by side, since machines are slow or busy."""
+    library, best = ("-c", "import typer"), dict[tuple[str, ...], float]()
+    for _ in range(6):
+        for words in (library, (*processes.REAL, "--help")):
+            started = time.perf_counter()
+            assert processes.run(words, home=tmp_path).returncode == 0
+            took = time.perf_counter() - started
+            best[words] = min(took, best.get(words, took))
+    assert best[*processes.REAL, "--help"] <= 3 * best[library]
 
 
 def test_help_shows_options_commands_and_exit_codes(cli: Cli) -> None:
