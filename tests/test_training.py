@@ -18,9 +18,10 @@ from denoisetool.training import args, demosaic, export, footprint, losses
 from denoisetool.training.batches import Batch, Synthetic
 from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
-from denoisetool.training.degrade import KINDS, Degradation, statistics
+from denoisetool.training.degrade import CURVES, KINDS, Degradation, statistics
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
 from denoisetool.training.teacher import Teacher, sharpness
+from denoisetool.training.tone import ToneCurve
 from tests.photos import render
 
 RECIPE = """
@@ -103,6 +104,33 @@ def test_camera_noise_has_the_statistics_of_real_camera_noise() -> None:
     assert found["chroma2"] > found["luma2"]
     assert 0.15 < found["red_green"] < 0.8
     assert 3 < found["kurtosis"] < 9
+
+
+def test_camera_noise_is_strongest_at_a_third_of_the_scale() -> None:
+    """Measured on real pairs: half as strong near black, a third as strong near white."""
+    ramp = torch.linspace(0, 1, 64).expand(16, 3, 64, 64)
+    degradation = Degradation({"camera": 1.0}, seed=3, soft=False)
+    pairs = [degradation(ramp) for _ in range(6)]
+    target = torch.cat([t for _, t in pairs]).mean(1)
+    noise = torch.cat([n - t for n, t in pairs])
+    luma = noise.mean(1) / noise.std((1, 2, 3))[:, None, None]
+
+    def strength(low: float, high: float) -> float:
+        return float(luma[(target >= low) & (target < high)].std())
+
+    middle = strength(0.25, 0.4)
+    assert 0.25 < strength(0, 0.05) / middle < 0.75
+    assert 0.25 < strength(0.9, 1) / middle < 0.75
+
+
+def test_light_is_what_a_tone_curve_shows() -> None:
+    curve = ToneCurve(*(torch.tensor([a, b])[:, None, None, None] for a, b in CURVES))
+    shown = torch.linspace(0, 1, 101).expand(2, 1, 1, 101)
+    light = curve.light(shown)
+    assert (light.diff() >= 0).all()
+    torch.testing.assert_close(curve.shown(light)[..., 1:], shown[..., 1:], atol=2e-4, rtol=0)
+    assert curve.shown(torch.full((2, 1, 1, 1), -1.0)).max() < 0.01
+    assert (curve.shown(torch.full((2, 1, 1, 1), 2.0)) == 1).all()
 
 
 def test_white_noise_would_fail_the_statistics_above() -> None:

@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from denoisetool.training.demosaic import bilinear, gradient_corrected, mosaic
+from denoisetool.training.tone import ToneCurve
 
 KINDS = ("camera", "raw", "gaussian", "clipped", "correlated", "textbook", "clean")
 DEFAULT_MIX = {
@@ -100,32 +101,32 @@ class Degradation:
 
     def _camera(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         count = len(clean)
-        gamma = self._uniform(count, 1.7, 2.5)
+        curve = ToneCurve(*(self._uniform(count, *ends) for ends in CURVES))
         gains = torch.cat([self._uniform(count, lo, hi) for lo, hi in WHITE_BALANCE], 1)
         target = clean
         if self.rng.random() < 0.35:  # a dark scene
             target = clean * self._log_uniform(count, 0.12, 0.8)
-        linear = target.clamp(min=1e-4) ** gamma
+        linear = curve.light(target)
 
         shot = self._log_uniform(count, 5e-5, 0.02)
         jitter = self._normal((count, 1, 1, 1)) * 0.26
         read = torch.exp(2.18 * torch.log(shot) + 1.20 + jitter)
-        scale = self._scale(0.45, 1.0, 2.6)
+        scale = self._scale(0.3, 1.0, 1.9)
         signal = linear if scale == 1.0 else _resize(linear, scale)
         raw = signal / gains
         sigma = (shot * raw + read).clamp(min=0).sqrt()
         if self.rng.random() < 0.8:
             turned = self._turn()
             noise = self._normal(tuple(sigma[:, :1].shape)) * mosaic(sigma.flip(turned))
-            noise = bilinear(noise).flip(turned)
+            interpolate = gradient_corrected if self.rng.random() < 0.5 else bilinear
+            noise = interpolate(noise).flip(turned)
         else:  # already reduced by at least two, or a three-layer sensor
             noise = self._normal(tuple(sigma.shape)) * sigma
         noise = _mix_channels(noise * gains, self._uniform(count, 0.0, 0.35))
         if scale != 1.0:
             noise = F.interpolate(noise, clean.shape[-2:], mode="bilinear", align_corners=False)
         black = self._uniform(count, 0.0, 0.004) if self.rng.random() < 0.3 else 0.0
-        developed = ((linear + noise - black).clamp(1e-6, 1.0)) ** (1 / gamma)
-        residual = self._in_camera(developed - target)
+        residual = self._in_camera(curve.shown(linear + noise - black) - target, target)
         strongest = residual.square().mean((1, 2, 3), keepdim=True).sqrt()
         residual = residual * (MAX_SIGMA / strongest.clamp(min=MAX_SIGMA))
         return self._as_file(target + residual, jpeg=0.75), target
@@ -154,8 +155,8 @@ class Degradation:
         """Dimensions to flip, so that a mosaic begins with any of its four colours."""
         return [dim for dim in (2, 3) if self.rng.random() < 0.5]
 
-    def _in_camera(self, noise: Tensor) -> Tensor:
-        """Chroma smoothed more than luma, as cameras do by default."""
+    def _in_camera(self, noise: Tensor, shown: Tensor) -> Tensor:
+        """Chroma smoothed more than luma, and edges less than what is flat, as cameras do."""
         luma = noise.mean(1, keepdim=True)
         chroma = noise - luma
         if self.rng.random() < 0.95:
@@ -163,9 +164,13 @@ class Degradation:
             chroma = _blur(chroma, radius, 1 if self.rng.random() < 0.35 else 2)
             chroma = chroma * float(self.rng.uniform(0.6, 1.8))
         if self.rng.random() < 0.85:
-            weight = float(self.rng.uniform(0.3, 1.0))
+            weight = float(self.rng.uniform(0.1, 0.9))
             luma = luma + weight * (_blur(luma, 1, 1) - luma)
-        return luma + chroma
+        smoothed = luma + chroma
+        if self.rng.random() < 0.5:
+            flat = 1 - _edges(shown, self._log_uniform(len(noise), 1 / 255, 12 / 255))
+            smoothed = smoothed * (1 - float(self.rng.uniform(0.1, 0.8)) * flat)
+        return smoothed
 
     def _gaussian(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         return clean + self._white(clean), clean
@@ -176,14 +181,15 @@ class Degradation:
     def _correlated(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         count, side = len(clean), clean.shape[-1]
         sigma = self._log_uniform(count, 1 / 255, 30 / 255)
-        small = -(-side // self._scale(0.6, 1.0, 3.0))
+        small = -(-side // self._scale(0.4, 1.0, 2.0))
         noise = self._normal((count, 3, int(small), int(small)))
-        shared = self._uniform(count, 0.2, 0.9)
+        shared = self._uniform(count, 0.0, 0.4)
         noise = (1 - shared) ** 0.5 * noise + shared**0.5 * noise[:, 1:2]
         noise = F.interpolate(noise, (side, side), mode="bilinear", align_corners=False)
-        noise = self._in_camera(noise)
+        noise = self._in_camera(noise, clean)
         noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
-        strength = sigma * (0.5 + self._uniform(count, 0.0, 1.0) * clean.sqrt())
+        middle = clean**0.66
+        strength = sigma * (0.4 + self._uniform(count, 0.3, 2.0) * 4 * middle * (1 - middle))
         return self._as_file(clean + strength * noise, jpeg=0.6), clean
 
     def _textbook(self, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,8 +265,19 @@ class Degradation:
         return torch.exp(self._uniform(count, float(np.log(low)), float(np.log(high))))
 
 
+CURVES = ((1.7, 2.5), (1.2, 2.3), (1.2, 2.6))
+"""Of the parameters of a `ToneCurve`."""
 WHITE_BALANCE = ((1.4, 2.4), (1.0, 1.0), (1.3, 2.1))
 """Gains of red, green and blue that daylight and tungsten white balance use."""
+
+
+def _edges(shown: Tensor, strong: Tensor) -> Tensor:
+    """Where a picture has edges, 0..1, (N, 1, H, W); 1/2 where neighbours differ by `strong`."""
+    luma = F.pad(shown.mean(1, keepdim=True), (0, 1, 0, 1), mode="replicate")
+    here = luma[..., :-1, :-1]
+    rise = (luma[..., :-1, 1:] - here).abs() + (luma[..., 1:, :-1] - here).abs()
+    rise = _blur(rise, 2, 1)
+    return rise / (rise + strong)
 
 
 def _mix_channels(noise: Tensor, amount: Tensor) -> Tensor:
