@@ -7,12 +7,14 @@ from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.nets.ensemble import LOOKS, SelfEnsemble
 from denoisetool.nets.experts import (
+    ColourUNet,
     Experts,
     around,
     coarse_colour,
     evened,
     found_apart,
     members,
+    share_apart,
     told_apart,
     told_coarse,
 )
@@ -154,12 +156,12 @@ def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
 
 def _check_radius(net: Experts) -> None:
     """Nothing in a soft photo changes what is found further away than the net says."""
-    wide = torch.rand(1, 3, 32, 1024)
+    wide = torch.rand(1, 3, 32, 2048)
     other = wide.clone()
-    other[..., 512:] = 0.3
+    other[..., 1024:] = 0.3
     with torch.inference_mode():
         moved = (net(wide, "soft") != net(other, "soft")).any(2).any(1)[0]
-    assert not moved[: 512 - net.receptive_radius].any()
+    assert not moved[: 1024 - net.receptive_radius].any()
 
 
 def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -> None:
@@ -186,38 +188,43 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
         even = evened(level)
         assert level.std() > 1.5 * even.std() > 0
         second = found_apart(both.white, x, told_apart(even), 2)
-        torch.testing.assert_close(both(x, "soft"), (both.camera(x, even) + second) / 2)
+        wanted = torch.lerp(both.camera(x, even), second, share_apart(even))
+        torch.testing.assert_close(both(x, "soft"), wanted)
         assert not torch.equal(second, both.camera(x))
         torch.testing.assert_close(both.for_kind("soft").level(x), level)
     _check_radius(both)
     assert kmac_per_pixel(both.for_kind("soft")) > kmac_per_pixel(both.for_kind("white"))
 
 
-def test_a_smaller_net_can_look_apart_and_colours_are_looked_at_again_in_a_smaller_picture() -> (
-    None
-):
+def test_other_nets_can_look_apart_and_at_colours_in_smaller_pictures() -> None:
     torch.manual_seed(0)
-    args = SMALL | {"level_width": 4, "soft": 2, "apart": {"widths": [4, 8, 8]}, "coarse": True}
+    small = {"widths": [4, 8, 8]}
+    args = SMALL | {"level_width": 4, "soft": 2, "apart": small}
+    args |= {"coarse": {"widths": [6, 8, 8]}, "coarse_by": [2, 4]}
     net = nets.build("experts", args)
     assert isinstance(net, Experts)
     assert net.apart is not None
-    assert tuple(members(net)) == ("camera", "white", "apart")
-    assert net.apart.head.out_channels == 4
-    assert net.stride == 16
-    for each in (net.camera, net.white, net.apart):
+    assert net.coarse is not None
+    assert tuple(members(net)) == ("camera", "white", "apart", "coarse")
+    assert [net.apart.head.out_channels, net.coarse.head.out_channels] == [4, 6]
+    assert net.stride == 32
+    for each in (net.camera, net.white, net.apart, net.coarse):
         torch.nn.init.normal_(each.tail.weight, 0, 0.05)
     x = torch.rand(2, 3, 64, 96)
     assert net.camera.levels is not None
     with torch.inference_mode():
         net.camera.levels.last.weight *= 5 / 255 / net.camera.level(x).mean()
         level = evened(net.camera.level(x))
-        found = (net.camera(x, level) + found_apart(net.apart, x, told_apart(level), 2)) / 2
-        more = coarse_colour(net.white, x - found, told_coarse(level))
-        torch.testing.assert_close(net(x, "soft"), found + more)
-        luma = (more * torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1)
-        assert luma.abs().max() < 1e-6 < 1e-3 < more.abs().max()
+        second = found_apart(net.apart, x, told_apart(level), 2)
+        found = torch.lerp(net.camera(x, level), second, share_apart(level))
+        for by in (2, 4):
+            more = coarse_colour(net.coarse, x - found, told_coarse(level, by), by)
+            luma = (more * torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1)
+            assert luma.abs().max() < 1e-6 < 1e-4 < more.abs().max()
+            found = found + more
+        torch.testing.assert_close(net(x, "soft"), found)
     costs = {name: kmac_per_pixel(each) for name, each in members(net).items()}
-    about = costs["camera"] + costs["apart"] + costs["white"] / 4
+    about = costs["camera"] + costs["apart"] + costs["coarse"] * (1 / 4 + 1 / 16)
     assert kmac_per_pixel(net.for_kind("soft")) == pytest.approx(about, rel=0.1)
     _check_radius(net)
 
@@ -225,26 +232,28 @@ def test_a_smaller_net_can_look_apart_and_colours_are_looked_at_again_in_a_small
 def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None:
     """A net that takes everything for noise shows what becomes of a picture on the way."""
 
-    class Everything(UNet):
+    class Everything(ColourUNet):
         def forward(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
             assert level is not None
             assert level.shape[-1] * 4 == x.shape[-1]
             return x
 
     ramp = torch.linspace(-1, 1, 64).expand(1, 3, 48, 64) * torch.tensor([1, 0, 0])[:, None, None]
-    found = coarse_colour(
-        Everything(widths=[8, 16, 24], blocks=[1, 1, 1]), ramp, torch.zeros(1, 1, 12, 16)
-    )
-    wanted = ramp - 0.2126 * ramp[:, :1]
-    torch.testing.assert_close(found[..., 1:-1], wanted[..., 1:-1], atol=1e-3, rtol=0)
+    net = Everything(widths=[8, 16, 24], blocks=[1, 1, 1])
+    for by in (2, 4):
+        found = coarse_colour(net, ramp, torch.zeros(1, 1, 12, 16), by)
+        torch.testing.assert_close(found[..., by:-by], ramp[..., by:-by], atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         ({"apart": {}, "soft": 1}, "looks at soft photos"),
-        ({"coarse": True}, "looks at soft photos"),
-        ({"coarse": True, "soft": 1, "channels": 1}, "for colour photos"),
+        ({"coarse": {}, "coarse_by": [2]}, "looks at soft photos"),
+        ({"coarse": {}, "coarse_by": [2], "soft": 1, "channels": 1}, "for colour photos"),
+        ({"coarse": {}, "soft": 1}, "coarse_by is 2, 4 or 8"),
+        ({"coarse": {}, "coarse_by": [3], "soft": 1}, "coarse_by is 2, 4 or 8"),
+        ({"coarse_by": [2], "soft": 1}, "coarse_by is 2, 4 or 8"),
     ],
 )
 def test_impossible_looks(more: dict[str, Any], message: str) -> None:
@@ -301,8 +310,13 @@ def test_levels_of_soft_photos_are_the_neighbourhoods_where_noise_is_mild() -> N
     torch.testing.assert_close(evened(5 * level), 5 * level)
     told = [255 * float(told_apart(torch.full((1, 1, 1, 1), of / 255))) for of in (1, 3, 4, 6, 20)]
     assert told == pytest.approx([2.6, 7.8, 6.725, 7, 21], abs=1e-3)
-    told = [255 * float(told_coarse(torch.full((1, 1, 1, 1), of / 255))) for of in (1, 5, 7.5, 20)]
+    shares = [share_apart(torch.full((1, 1, 2, 2), of / 255)) for of in (1, 12, 16, 20, 40)]
+    assert shares[0].shape == (1, 1, 8, 8)
+    assert [float(s[0, 0, 3, 3]) for s in shares] == pytest.approx([0.5, 0.5, 0.325, 0.15, 0.15])
+    levels = [torch.full((1, 1, 1, 1), of / 255) for of in (1, 5, 7.5, 20)]
+    told = [255 * float(told_coarse(level, 2)) for level in levels]
     assert told == pytest.approx([0.8, 4, 6, 11], abs=1e-3)
+    assert [510 * float(told_coarse(level, 4)) for level in levels] == pytest.approx(told)
 
 
 def test_phases_are_all_that_a_share_of_the_pixels_shows() -> None:

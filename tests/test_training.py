@@ -133,6 +133,16 @@ def test_light_is_what_a_tone_curve_shows() -> None:
     assert (curve.shown(torch.full((2, 1, 1, 1), 2.0)) == 1).all()
 
 
+def test_colour_noise_is_stronger_in_colours_than_in_brightness() -> None:
+    clean = _scenes(48)
+    noisy, target = Degradation({"colour": 1.0}, seed=0)(clean)
+    assert torch.equal(target, clean)
+    noise = noisy - target
+    luma = noise.mean(1, keepdim=True)
+    assert luma.square().mean() < (noise - luma).square().mean() / 4  # white noise: a half
+    assert statistics(noise)["kurtosis"] > 3
+
+
 def test_white_noise_would_fail_the_statistics_above() -> None:
     noisy, target = Degradation({"gaussian": 1.0}, seed=0)(_scenes(48))
     found = statistics(noisy - target)

@@ -15,7 +15,7 @@ are denoised as by the model it came from, so that nothing is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,9 +38,15 @@ FARTHER = 1 / 255
 0.3 dB more on `nam` with 1.5 times its noise, but a photo of fur in `polyu` comes out worse."""
 MILD, STRONG = 3 / 255, 5 / 255
 """Noise level up to which the first of these counts, and from which the second does."""
-COARSE, COARSE_STRONG, COARSE_MOST = 0.8, 0.4, 3 / 255
-"""What it is told of the colours of a photo that is half as large, as a share of the level in the
-large one; of strong noise the first look leaves less."""
+USUAL, SELDOM = 0.5, 0.15
+"""How much counts what such a net finds, of mild and of strong noise. Of strong noise it sees too
+little in a quarter of the pixels: with a half of it `balanced` has 1 dB less in the dark."""
+LIGHT, HEAVY = 12 / 255, 20 / 255
+"""Noise level up to which the first of these counts, and from which the second does."""
+COARSE, COARSE_STRONG, COARSE_MOST = 1.6, 0.8, 6 / 255
+"""What a net for coarse colours is told of those of a photo that is made smaller: of the level in
+the large one, divided by how many times smaller it is. Of strong noise the first look leaves
+less."""
 AROUND = 8
 """How far a denoiser of soft photos looks for the noise level of a place, in cells of the
 estimator's map."""
@@ -58,7 +64,9 @@ class Experts(nn.Module):
         soft: how many look at a camera's noise in a soft photo, see `SoftLook`; 0 for nobody else.
         apart: arguments of `UNet` that are others for a net that takes the second of these looks;
             None has that for white noise take it.
-        coarse: whether that for white noise then has a look at the colours of a soft photo.
+        coarse: arguments of `UNet` that are others for a net that then looks at the colours of a
+            soft photo, made smaller; None for no such look.
+        coarse_by: how many times smaller on each side, one look after the other; powers of two.
         camera: arguments of `UNet` that are others for cameras' noise, the third one's too.
         ensemble: how many looks at every picture, mirrored and turned; see `SelfEnsemble`.
         shape: all other arguments of `UNet`, the same for all.
@@ -69,24 +77,29 @@ class Experts(nn.Module):
         white: for noise that is independent from pixel to pixel.
         own: for the noise of one camera, if there is one.
         apart: for white noise, in pixels that are apart, if there is one.
+        coarse: for colours in smaller pictures, if there is one.
     """
 
     def __init__(
         self, level_lift: float = 0.0, own: bool = False, soft: int = 0,
-        apart: Mapping[str, Any] | None = None, coarse: bool = False,
-        camera: Mapping[str, Any] | None = None, ensemble: int = 1, **shape: Any,
+        apart: Mapping[str, Any] | None = None, coarse: Mapping[str, Any] | None = None,
+        coarse_by: Sequence[int] = (), camera: Mapping[str, Any] | None = None, ensemble: int = 1,
+        **shape: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        if (apart is not None and soft != 2) or (coarse and not soft):
+        if (apart is not None and soft != 2) or (coarse is not None and not soft):
             raise ValueError("apart and coarse are looks at soft photos, which soft has")
-        if coarse and shape.get("channels", 3) != 3:
+        if coarse is not None and shape.get("channels", 3) != 3:
             raise ValueError("only a net for colour photos can have a coarse look at colours")
+        if (coarse is not None) != bool(coarse_by) or set(coarse_by) - {2, 4, 8}:
+            raise ValueError("coarse_by is 2, 4 or 8 for each look that coarse has")
         for_cameras = {**shape, **(camera or {}), "level_lift": level_lift}
         self.camera = UNet(**for_cameras)
         self.white = UNet(**shape)
         self.own = UNet(**for_cameras) if own else None
         self.apart = None if apart is None else UNet(**{**shape, **apart})
-        self.soft, self.coarse, self.ensemble = soft, coarse, ensemble
+        self.coarse = None if coarse is None else ColourUNet(**{**shape, **coarse})
+        self.soft, self.coarse_by, self.ensemble = soft, tuple(coarse_by), ensemble
         self.for_kind(self.kinds[-1])  # tells of impossible arguments
 
     @property
@@ -101,8 +114,8 @@ class Experts(nn.Module):
         looks = [self.camera.stride, self.white.stride]
         if self.soft == 2:
             looks.append(2 * (self.apart or self.white).stride)
-        if self.coarse:
-            looks.append(2 * self.white.stride)
+        if self.coarse is not None:
+            looks.append(max(self.coarse_by) * self.coarse.stride)
         return max(looks)  # powers of two
 
     @property
@@ -114,7 +127,7 @@ class Experts(nn.Module):
         """The net for a kind of noise."""
         if kind == SOFT:
             apart = (self.apart or self.white) if self.soft == 2 else None
-            net: nn.Module = SoftLook(self.camera, apart, self.white if self.coarse else None)
+            net: nn.Module = SoftLook(self.camera, apart, self.coarse, self.coarse_by)
         else:
             net = members(self)[kind]
         if self.ensemble != 1:
@@ -128,6 +141,15 @@ class Experts(nn.Module):
         return found
 
 
+class ColourUNet(UNet):
+    """A `UNet` that finds nothing in brightness, only in colours."""
+
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        """See `UNet.forward`; what is found has luma 0 (BT.709)."""
+        found = super().forward(x, level)
+        return found - (found * found.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
 class SoftLook(nn.Module):
     """Nets for cameras' noise in soft photos, in which noise is easily told from the picture.
 
@@ -136,30 +158,39 @@ class SoftLook(nn.Module):
     strong the estimate is better, or it is fur that looks like noise.
 
     A second look can be had by a net for white noise: on every second pixel a camera's noise is
-    nearly white. What is found counts half. In sharp photos, such as ones made smaller, distant
-    pixels have too little in common: clean ones (Kodak's) are left with 44.8 dB instead of 50.4.
+    nearly white. What is found counts half, if noise is not strong. In sharp photos, such as ones
+    made smaller, distant pixels have too little in common: clean ones (Kodak's) are left with 44.8
+    dB instead of 50.4.
 
-    What is left is blotches of colour. In the cleaned photo, made half as large, a net for white
-    noise finds them; what it finds of brightness is rather texture.
+    What is left is blotches of colour. They are found in the cleaned photo, made smaller, by a net
+    for colours whose noise is stronger than that of brightness, which shows the net where things
+    end. (The net for white noise, which has four times the cost, finds as many at half of the size
+    and fewer at a quarter. What it finds of brightness there is rather texture.)
 
     Args:
         camera: for cameras' noise, with an estimator of its level.
         apart: for white noise, for the second look; None for one look.
-        coarse: for white noise, for colours in what is then left; None for no such look.
+        coarse: for colours in what is then left; None for no such look.
+        coarse_by: how many times smaller it sees the photo, for each of its looks.
 
     Attributes:
         levels: the first net's estimator.
     """
 
-    def __init__(self, camera: UNet, apart: UNet | None, coarse: UNet | None) -> None:
+    def __init__(
+        self, camera: UNet, apart: UNet | None = None, coarse: ColourUNet | None = None,
+        coarse_by: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.camera, self.apart, self.coarse = camera, apart, coarse
+        self.coarse_by = tuple(coarse_by)
         self.levels = camera.levels
         self.receptive_radius = camera.receptive_radius + 4 * AROUND
         if apart is not None:
             self.receptive_radius = max(self.receptive_radius, 2 * apart.receptive_radius)
         if coarse is not None:
-            self.receptive_radius += 2 * coarse.receptive_radius
+            reach = coarse.receptive_radius + 2  # and what is made smaller and larger again
+            self.receptive_radius += sum(by * reach for by in self.coarse_by)
 
     def level(self, x: Tensor) -> Tensor:
         """See `UNet.level`."""
@@ -170,9 +201,11 @@ class SoftLook(nn.Module):
         level = evened(self.level(x))
         found: Tensor = self.camera(x, level)
         if self.apart is not None:
-            found = (found + found_apart(self.apart, x, told_apart(level), 2)) / 2
+            second = found_apart(self.apart, x, told_apart(level), 2)
+            found = torch.lerp(found, second, share_apart(level))
         if self.coarse is not None:
-            found = found + coarse_colour(self.coarse, x - found, told_coarse(level))
+            for by in self.coarse_by:
+                found = found + coarse_colour(self.coarse, x - found, told_coarse(level, by), by)
         return found
 
 
@@ -189,9 +222,16 @@ def told_apart(level: Tensor) -> Tensor:
     return torch.lerp(torch.minimum(2 * level, level + FARTHER), firm, mild)
 
 
-def told_coarse(level: Tensor) -> Tensor:
-    """What the net for white noise is told of the colour that is left of a camera's noise."""
-    return torch.minimum(COARSE * level, COARSE_STRONG * level + COARSE_MOST)
+def share_apart(level: Tensor) -> Tensor:
+    """How much counts what is found in pixels apart: (N, 1, H/4, W/4) to (N, 1, H, W)."""
+    mild = ((HEAVY - level) / (HEAVY - LIGHT)).clamp(0, 1)
+    share = SELDOM + (USUAL - SELDOM) * mild
+    return F.interpolate(share, scale_factor=4.0, mode="bilinear", align_corners=False)
+
+
+def told_coarse(level: Tensor, by: int) -> Tensor:
+    """What is told of the colour left of a camera's noise, in a picture `by` times smaller."""
+    return torch.minimum(COARSE * level, COARSE_STRONG * level + COARSE_MOST) / by
 
 
 def around(level: Tensor) -> Tensor:
@@ -222,27 +262,30 @@ def found_apart(net: UNet, x: Tensor, level: Tensor, by: int) -> Tensor:
     return joined(net(parts, told), by)
 
 
-def coarse_colour(net: UNet, x: Tensor, level: Tensor) -> Tensor:
-    """The noise in the colours of a picture that a net finds in one half as large on each side.
+def coarse_colour(net: ColourUNet, x: Tensor, level: Tensor, by: int) -> Tensor:
+    """The noise in the colours of a picture that a net finds in a smaller one.
 
     Args:
-        net: for white noise.
-        x: (N, 3, H, W) in [0, 1], sides multiples of twice the net's stride.
+        net: for colours.
+        x: (N, 3, H, W) in [0, 1], sides multiples of `by` times the net's stride.
         level: (N, 1, H/4, W/4), what it is told, in the unit of `x`.
+        by: how many times smaller the picture is on each side.
 
     Returns:
-        (N, 3, H, W) of luma 0 (BT.709).
+        (N, 3, H, W).
     """
-    small = F.avg_pool2d(x, 2).contiguous(memory_format=torch.channels_last)
-    found = net(small, F.avg_pool2d(level, 2))
-    luma = (found * found.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-    return F.interpolate(found - luma, scale_factor=2.0, mode="bilinear", align_corners=False)
+    small = F.avg_pool2d(x, by).contiguous(memory_format=torch.channels_last)
+    found = net(small, F.avg_pool2d(level, by))
+    return F.interpolate(found, scale_factor=float(by), mode="bilinear", align_corners=False)
 
 
 def members(net: nn.Module) -> dict[str, nn.Module]:
     """The nets that are trained in turn, by kind of noise or by task; '' for the only one."""
     if isinstance(net, Experts):
-        found = {"camera": net.camera, "white": net.white, OWN: net.own, "apart": net.apart}
+        found = {
+            "camera": net.camera, "white": net.white, OWN: net.own, "apart": net.apart,
+            "coarse": net.coarse,
+        }  # fmt: skip
         return {name: expert for name, expert in found.items() if expert is not None}
     if isinstance(net, IPT):
         return {name: net.for_task(name) for name in net.tasks}

@@ -27,7 +27,7 @@ from torch import Tensor
 from denoisetool.training.demosaic import bilinear, gradient_corrected, mosaic
 from denoisetool.training.tone import ToneCurve
 
-KINDS = ("camera", "raw", "gaussian", "clipped", "correlated", "textbook", "clean")
+KINDS = ("camera", "raw", "gaussian", "clipped", "correlated", "textbook", "clean", "colour")
 DEFAULT_MIX = {
     "camera": 0.28,  # the camera chain
     "raw": 0.12,  # a sensor's noise that nothing but development has changed
@@ -188,8 +188,7 @@ class Degradation:
         noise = F.interpolate(noise, (side, side), mode="bilinear", align_corners=False)
         noise = self._in_camera(noise, clean)
         noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
-        middle = clean**0.66
-        strength = sigma * (0.4 + self._uniform(count, 0.3, 2.0) * 4 * middle * (1 - middle))
+        strength = sigma * (0.4 + self._uniform(count, 0.3, 2.0) * _middle(clean))
         return self._as_file(clean + strength * noise, jpeg=0.6), clean
 
     def _textbook(self, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,6 +212,19 @@ class Degradation:
     def _clean(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         file = self._as_file(clean, jpeg=0.5)
         return file, file
+
+    def _colour(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """What a first look leaves, in a photo made smaller: in colours more than in brightness."""
+        count = len(clean)
+        noise = self._normal(tuple(clean.shape))
+        luma = noise.mean(1, keepdim=True)
+        noise = noise - luma * (1 - self._uniform(count, 0.1, 1.0))
+        if self.rng.random() < 0.6:
+            noise = noise + self._uniform(count, 0.0, 0.8) * (_blur(noise, 1, 1) - noise)
+        strength = 1 - self._uniform(count, 0.0, 0.7) * (1 - _middle(clean))
+        noise = noise * strength
+        noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt()
+        return clean + self._log_uniform(count, 0.5 / 255, 14 / 255) * noise, clean
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -269,6 +281,12 @@ CURVES = ((1.7, 2.5), (1.2, 2.3), (1.2, 2.6))
 """Of the parameters of a `ToneCurve`."""
 WHITE_BALANCE = ((1.4, 2.4), (1.0, 1.0), (1.3, 2.1))
 """Gains of red, green and blue that daylight and tungsten white balance use."""
+
+
+def _middle(shown: Tensor) -> Tensor:
+    """How much noise a tone curve makes of the same light noise, as a share of the most, 0..1."""
+    bent = shown**0.66
+    return 4 * bent * (1 - bent)
 
 
 def _edges(shown: Tensor, strong: Tensor) -> Tensor:
