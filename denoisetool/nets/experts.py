@@ -15,6 +15,7 @@ are denoised as by the model it came from, so that nothing is forgotten.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -231,7 +232,8 @@ def share_apart(level: Tensor) -> Tensor:
 
 def told_coarse(level: Tensor, by: int) -> Tensor:
     """What is told of the colour left of a camera's noise, in a picture `by` times smaller."""
-    return torch.minimum(COARSE * level, COARSE_STRONG * level + COARSE_MOST) / by**1.5
+    told = torch.minimum(COARSE * level, COARSE_STRONG * level + COARSE_MOST)
+    return told / math.pow(by, 1.5)
 
 
 def around(level: Tensor) -> Tensor:
