@@ -220,7 +220,7 @@ def test_other_nets_can_look_apart_and_at_colours_in_smaller_pictures() -> None:
         for by in (2, 4):
             more = coarse_colour(net.coarse, x - found, told_coarse(level, by), by)
             luma = (more * torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1)
-            assert luma.abs().max() < 1e-6 < 1e-4 < more.abs().max()
+            assert luma.abs().max() < 1e-6 < 1e-3 < more.abs().max()
             found = found + more
         torch.testing.assert_close(net(x, "soft"), found)
     costs = {name: kmac_per_pixel(each) for name, each in members(net).items()}
@@ -315,7 +315,7 @@ def test_levels_of_soft_photos_are_the_neighbourhoods_where_noise_is_mild() -> N
     assert [float(s[0, 0, 3, 3]) for s in shares] == pytest.approx([0.5, 0.5, 0.325, 0.15, 0.15])
     levels = [torch.full((1, 1, 1, 1), of / 255) for of in (1, 5, 7.5, 20)]
     told = [255 * float(told_coarse(level, 2)) for level in levels]
-    assert told == pytest.approx([0.8, 4, 6, 11], abs=1e-2)
+    assert told == pytest.approx([0.799, 3.9952, 5.9927, 10.9956], abs=1e-3)
     further = [255 * 2**1.5 * float(told_coarse(level, 4)) for level in levels]
     assert further == pytest.approx(told)
 

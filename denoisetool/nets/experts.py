@@ -180,12 +180,12 @@ class SoftLook(nn.Module):
     """
 
     def __init__(
-        self, camera: UNet, apart: UNet | None = None, coarse: ColourUNet | None = None,
-        coarse_by: Sequence[int] = (),
+        self, camera: UNet, apart: UNet | None, coarse: ColourUNet | None,
+        coarse_by: Sequence[int],
     ) -> None:  # fmt: skip
         super().__init__()
-        self.camera, self.apart, self.coarse = camera, apart, coarse
-        self.coarse_by = tuple(coarse_by)
+        self.camera, self.apart = camera, apart
+        self.coarse, self.coarse_by = coarse, coarse_by
         self.levels = camera.levels
         self.receptive_radius = camera.receptive_radius + 4 * AROUND
         if apart is not None:

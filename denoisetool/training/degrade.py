@@ -2,12 +2,13 @@
 
 The camera chain follows Brooks et al. 2019, "Unprocessing images for learned raw denoising": undo
 the tone curve and white balance, add shot and read noise (variance = shot * signal + read), develop
-again. The noise alone is carried through the mosaic and bilinear demosaicking, both linear, so that
-the target stays the clean patch and demosaicking errors are not taught as noise. Then what cameras
-do to noise before we ever see it: stronger smoothing of chroma than of luma, resizing, clipping,
-4:2:0 JPEG. Real camera noise is therefore correlated over several pixels; see `statistics`. Where
-a raw file is developed without any of that, such as a phone's of a dark scene, noise is strong,
-hardly correlated, and cut off at black before the mosaic was interpolated.
+again. The noise alone is carried through the mosaic and the demosaicking, all linear, so that the
+target stays the clean patch and demosaicking errors are not taught as noise. Then what cameras do
+to noise before we ever see it: stronger smoothing of chroma than of luma and of flat parts than of
+edges, resizing, clipping, 4:2:0 JPEG. Real camera noise is therefore correlated over several
+pixels; see `statistics`. Where a raw file is developed without any of that, such as a phone's of a
+dark scene, noise is strong, hardly correlated, and cut off at black before the mosaic was
+interpolated.
 
 All functions take and give float32 tensors (N, 3, H, W) in [0, 1] (noise: about 0). Everything is
 cheap on a CPU: shifted slices and pooled boxes, no grouped convolutions.
