@@ -7,16 +7,19 @@ from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.nets.ensemble import LOOKS, SelfEnsemble
 from denoisetool.nets.experts import (
+    THIRD,
     ColourUNet,
     Experts,
     around,
     coarse_colour,
     evened,
+    fine,
     found_apart,
     members,
     share_apart,
     told_apart,
     told_coarse,
+    told_firmly,
 )
 from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
 from denoisetool.nets.unet import UNet
@@ -196,10 +199,10 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
     assert kmac_per_pixel(both.for_kind("soft")) > kmac_per_pixel(both.for_kind("white"))
 
 
-def test_other_nets_can_look_apart_and_at_colours_in_smaller_pictures() -> None:
+def test_other_nets_can_look_apart_firmly_and_at_colours_in_smaller_pictures() -> None:
     torch.manual_seed(0)
     small = {"widths": [4, 8, 8]}
-    args = SMALL | {"level_width": 4, "soft": 2, "apart": small}
+    args = SMALL | {"level_width": 4, "soft": 3, "apart": small}
     args |= {"coarse": {"widths": [6, 8, 8]}, "coarse_by": [2, 4]}
     net = nets.build("experts", args)
     assert isinstance(net, Experts)
@@ -217,6 +220,9 @@ def test_other_nets_can_look_apart_and_at_colours_in_smaller_pictures() -> None:
         level = evened(net.camera.level(x))
         second = found_apart(net.apart, x, told_apart(level), 2)
         found = torch.lerp(net.camera(x, level), second, share_apart(level))
+        third = net.apart(x, told_firmly(level))
+        assert not torch.equal(third, net.apart(x, level))
+        found = found + THIRD * fine(third - found)
         for by in (2, 4):
             more = coarse_colour(net.coarse, x - found, told_coarse(level, by), by)
             luma = (more * torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1)
@@ -224,7 +230,7 @@ def test_other_nets_can_look_apart_and_at_colours_in_smaller_pictures() -> None:
             found = found + more
         torch.testing.assert_close(net(x, "soft"), found)
     costs = {name: kmac_per_pixel(each) for name, each in members(net).items()}
-    about = costs["camera"] + costs["apart"] + costs["coarse"] * (1 / 4 + 1 / 16)
+    about = costs["camera"] + 2 * costs["apart"] + costs["coarse"] * (1 / 4 + 1 / 16)
     assert kmac_per_pixel(net.for_kind("soft")) == pytest.approx(about, rel=0.1)
     _check_radius(net)
 
@@ -249,6 +255,7 @@ def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None
     ("more", "message"),
     [
         ({"apart": {}, "soft": 1}, "looks at soft photos"),
+        ({"soft": 4}, "0 to 3 looks"),
         ({"coarse": {}, "coarse_by": [2]}, "looks at soft photos"),
         ({"coarse": {}, "coarse_by": [2], "soft": 1, "channels": 1}, "for colour photos"),
         ({"coarse": {}, "soft": 1}, "coarse_by is 2, 4 or 8"),
@@ -314,10 +321,19 @@ def test_levels_of_soft_photos_are_the_neighbourhoods_where_noise_is_mild() -> N
     assert shares[0].shape == (1, 1, 8, 8)
     assert [float(s[0, 0, 3, 3]) for s in shares] == pytest.approx([0.5, 0.5, 0.325, 0.15, 0.15])
     levels = [torch.full((1, 1, 1, 1), of / 255) for of in (1, 5, 7.5, 20)]
+    firmly = [255 * float(told_firmly(level)) for level in levels]
+    assert firmly == pytest.approx([4.5, 22.5, 33.75, 55], abs=1e-3)
     told = [255 * float(told_coarse(level, 2)) for level in levels]
     assert told == pytest.approx([0.799, 3.9952, 5.9927, 10.9956], abs=1e-3)
     further = [255 * 2**1.5 * float(told_coarse(level, 4)) for level in levels]
     assert further == pytest.approx(told)
+
+
+def test_what_is_fine_is_what_a_smaller_picture_does_not_show() -> None:
+    ramp = torch.linspace(0, 1, 96).expand(2, 3, 64, 96)
+    grid = torch.tensor([1.0, -1.0]).repeat(48).expand(2, 3, 64, 96)
+    assert fine(ramp)[..., 8:-8].abs().max() < 1e-4
+    torch.testing.assert_close(fine(ramp + grid)[..., 8:-8], grid[..., 8:-8], atol=1e-4, rtol=0)
 
 
 def test_phases_are_all_that_a_share_of_the_pixels_shows() -> None:

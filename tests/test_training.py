@@ -13,7 +13,7 @@ from denoisetool import nets
 from denoisetool.engine import Engine
 from denoisetool.errors import ModelError, NoInputError, UsageError
 from denoisetool.modelcard import load
-from denoisetool.nets.experts import Experts, found_apart
+from denoisetool.nets.experts import Experts, evened, fine, found_apart, told_apart, told_firmly
 from denoisetool.training import args, demosaic, export, footprint, losses
 from denoisetool.training.batches import Batch, Synthetic
 from denoisetool.training.corrupt import Corrupted, corrupt
@@ -252,6 +252,45 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     assert (between - clean).abs().mean() < (medium.noisy - clean).abs().mean()
     with pytest.raises(TypeError):
         Teacher(nets.build("unet", {"widths": [8, 16], "blocks": [0, 1]}))
+    every, apart = teacher.lesson(batch, 0), teacher.lesson(batch, 1)
+    assert every.noisy is noisy
+    assert apart.noisy.shape == (16, 3, 32, 32)
+    assert torch.equal(apart.noisy[1], noisy[0, :, ::2, 1::2])
+    level = evened(teacher.camera.level(noisy)).detach()
+    for lesson, known in ((every, told_firmly(level)), (apart, told_apart(level))):
+        assert lesson.told is not None
+        assert lesson.told.shape[2] * 4 == lesson.noisy.shape[2]
+        assert 0.75 < float(lesson.told.mean() / known.mean()) < 1.3
+        with torch.no_grad():
+            found = teacher.white(lesson.noisy, lesson.told)
+        wanted = lesson.noisy - (found if lesson is apart else fine(found))
+        torch.testing.assert_close(lesson.target, wanted)
+
+
+def test_a_small_net_learns_what_the_net_for_white_noise_finds(tmp_path: Path) -> None:
+    net_args = {"channels": 3, "widths": [8, 16], "blocks": [0, 1], "level_width": 4, "soft": 3,
+                "apart": {"widths": [4, 8]}}  # fmt: skip
+    text = RECIPE.replace('"unet"', '"experts"').replace("[mix]", 'taught = "apart"\n[mix.apart]')
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    recipe = replace(args.load(path), net_args=net_args, steps=40, rate=5e-3, warmup=5, tail=0.0)
+    torch.manual_seed(2)
+    start = nets.build("experts", net_args)
+    assert isinstance(start, Experts)
+    torch.nn.init.normal_(start.white.tail.weight, std=0.05)
+    source = Synthetic(recipe, _images())
+    trainer = Trainer(recipe, source, tmp_path / "run", "cpu", start.state_dict())
+    trainer.run(lambda line: None)
+    assert isinstance(trainer.net, Experts)
+    for name, value in start.camera.state_dict().items():
+        assert torch.equal(trainer.net.camera.state_dict()[name], value)
+    lesson, left = Teacher(start).lesson(source.batch(1000), 0), []
+    for net in (start, trainer.net):
+        assert net.apart is not None
+        with torch.no_grad():
+            output = lesson.noisy - net.apart(lesson.noisy, lesson.told)
+        left.append(float((output - lesson.target).norm()))
+    assert left[1] < 0.8 * left[0]
 
 
 def test_a_grey_photo_to_be_enlarged_becomes_a_grey_one(recipe_path: Path) -> None:

@@ -45,6 +45,13 @@ little in a quarter of the pixels: with a half, the nets of `balanced` alone hav
 every fourth dark scene."""
 LIGHT, HEAVY = 12 / 255, 20 / 255
 """Noise level up to which the first of these counts, and from which the second does."""
+FIRM, MOST = 4.5, 55 / 255
+"""What a net for white noise is told of a camera's noise when it looks at all pixels: so many times
+its level, at most this, the strongest that it knows. What it finds in more than a few pixels'
+breadth is then a good part of the picture, see `fine`."""
+BROAD, THIRD = 8, 0.36
+"""How many pixels broad, about, is what does not count of what it finds, and how much the rest
+counts."""
 COARSE, COARSE_STRONG, COARSE_MOST = 2.26, 1.13, 8.5 / 255
 """What a net for coarse colours is told of those of a photo that is made smaller, `by` times: of
 the level in the large one, divided by the power 3/2 of `by`. Of strong noise the first look leaves
@@ -63,9 +70,10 @@ class Experts(nn.Module):
     Args:
         level_lift: of the nets for cameras' noise; white noise is not read too low.
         own: whether there is a third one, for one camera's own noise.
-        soft: how many look at a camera's noise in a soft photo, see `SoftLook`; 0 for nobody else.
-        apart: arguments of `UNet` that are others for a net that takes the second of these looks;
-            None has that for white noise take it.
+        soft: how many looks at a camera's noise in a soft photo, up to 3, see `SoftLook`; 0 for no
+            other than elsewhere.
+        apart: arguments of `UNet` that are others for a net that takes the second and third of
+            these looks; None has that for white noise take them.
         coarse: arguments of `UNet` that are others for a net that then looks at the colours of a
             soft photo, made smaller; None for no such look.
         coarse_by: how many times smaller on each side, one look after the other; powers of two.
@@ -78,7 +86,7 @@ class Experts(nn.Module):
         camera: for noise as cameras leave it, correlated, smoothed and compressed.
         white: for noise that is independent from pixel to pixel.
         own: for the noise of one camera, if there is one.
-        apart: for white noise, in pixels that are apart, if there is one.
+        apart: for white noise in soft photos, if there is one.
         coarse: for colours in smaller pictures, if there is one.
     """
 
@@ -89,7 +97,9 @@ class Experts(nn.Module):
         **shape: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        if (apart is not None and soft != 2) or (coarse is not None and not soft):
+        if soft not in range(4):
+            raise ValueError("soft is 0 to 3 looks")
+        if (apart is not None and soft < 2) or (coarse is not None and not soft):
             raise ValueError("apart and coarse are looks at soft photos, which soft has")
         if coarse is not None and shape.get("channels", 3) != 3:
             raise ValueError("only a net for colour photos can have a coarse look at colours")
@@ -114,7 +124,7 @@ class Experts(nn.Module):
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
         looks = [self.camera.stride, self.white.stride]
-        if self.soft == 2:
+        if self.soft > 1:
             looks.append(2 * (self.apart or self.white).stride)
         if self.coarse is not None:
             looks.append(max(self.coarse_by) * self.coarse.stride)
@@ -128,8 +138,10 @@ class Experts(nn.Module):
     def for_kind(self, kind: str) -> UNet | SoftLook | SelfEnsemble:
         """The net for a kind of noise."""
         if kind == SOFT:
-            apart = (self.apart or self.white) if self.soft == 2 else None
-            net: nn.Module = SoftLook(self.camera, apart, self.coarse, self.coarse_by)
+            white = (self.apart or self.white) if self.soft > 1 else None
+            net: nn.Module = SoftLook(
+                self.camera, white, self.soft == 3, self.coarse, self.coarse_by
+            )
         else:
             net = members(self)[kind]
         if self.ensemble != 1:
@@ -164,6 +176,10 @@ class SoftLook(nn.Module):
     made smaller, distant pixels have too little in common: clean ones (Kodak's) are left with 44.8
     dB instead of 50.4.
 
+    A third look can be had by that net at all pixels, told of so much noise that it takes what is
+    correlated for noise as well. Then it finds fine noise that the others leave, and takes broad
+    parts of the picture for noise, which do not count.
+
     What is left is blotches of colour. They are found in the cleaned photo, made smaller, by a net
     for colours whose noise is stronger than that of brightness, which shows the net where things
     end. (The net for white noise, which has four times the cost, finds as many at half of the size
@@ -171,7 +187,8 @@ class SoftLook(nn.Module):
 
     Args:
         camera: for cameras' noise, with an estimator of its level.
-        apart: for white noise, for the second look; None for one look.
+        white: for white noise, for the second look; None for one look.
+        firm: whether it has the third one too.
         coarse: for colours in what is then left; None for no such look.
         coarse_by: how many times smaller it sees the photo, for each of its looks.
 
@@ -180,16 +197,16 @@ class SoftLook(nn.Module):
     """
 
     def __init__(
-        self, camera: UNet, apart: UNet | None, coarse: ColourUNet | None,
+        self, camera: UNet, white: UNet | None, firm: bool, coarse: ColourUNet | None,
         coarse_by: Sequence[int],
     ) -> None:  # fmt: skip
         super().__init__()
-        self.camera, self.apart = camera, apart
+        self.camera, self.white, self.firm = camera, white, firm
         self.coarse, self.coarse_by = coarse, coarse_by
         self.levels = camera.levels
         self.receptive_radius = camera.receptive_radius + 4 * AROUND
-        if apart is not None:
-            self.receptive_radius = max(self.receptive_radius, 2 * apart.receptive_radius)
+        if white is not None:
+            self.receptive_radius = max(self.receptive_radius, 2 * white.receptive_radius)
         if coarse is not None:
             reach = coarse.receptive_radius + 2  # and what is made smaller and larger again
             self.receptive_radius += sum(by * reach for by in self.coarse_by)
@@ -202,9 +219,12 @@ class SoftLook(nn.Module):
         """Estimate the noise in `x`, (N, C, H, W) in [0, 1]."""
         level = evened(self.level(x))
         found: Tensor = self.camera(x, level)
-        if self.apart is not None:
-            second = found_apart(self.apart, x, told_apart(level), 2)
+        if self.white is not None:
+            second = found_apart(self.white, x, told_apart(level), 2)
             found = torch.lerp(found, second, share_apart(level))
+            if self.firm:
+                third = self.white(x, told_firmly(level))
+                found = found + THIRD * fine(third - found)
         if self.coarse is not None:
             for by in self.coarse_by:
                 found = found + coarse_colour(self.coarse, x - found, told_coarse(level, by), by)
@@ -263,6 +283,17 @@ def found_apart(net: UNet, x: Tensor, level: Tensor, by: int) -> Tensor:
     parts = phases(x, by).contiguous(memory_format=torch.channels_last)
     told = F.avg_pool2d(level, by).repeat_interleave(by**2, 0)
     return joined(net(parts, told), by)
+
+
+def told_firmly(level: Tensor) -> Tensor:
+    """What the net for white noise is told of a camera's noise when it looks at all pixels."""
+    return (FIRM * level).clamp(max=MOST)
+
+
+def fine(field: Tensor) -> Tensor:
+    """(N, C, H, W), sides multiples of `BROAD`, without what is broader than that."""
+    broad = F.avg_pool2d(field, BROAD)
+    return field - F.interpolate(broad, scale_factor=float(BROAD), mode="bilinear")
 
 
 def coarse_colour(net: ColourUNet, x: Tensor, level: Tensor, by: int) -> Tensor:

@@ -26,12 +26,15 @@ class Batch:
         share: (N,) what share of the mean square of noisy - target is noise of `noisy`: 1 for a
             clean target, 1/2 for another shot; None for clean targets throughout.
         weight: (N, 1 or C, H, W) 0..1, how much each pixel of the target counts; None for all.
+        told: (N, 1, H/4, W/4) noise level that the net is told; None to go by the true one, and by
+            what it estimates.
     """
 
     noisy: Tensor
     target: Tensor
     share: Tensor | None = None
     weight: Tensor | None = None
+    told: Tensor | None = None
 
     def rows(self, part: slice | Tensor) -> Batch:
         """Some of its patches: a slice, or an order of them."""
@@ -47,8 +50,8 @@ class Batch:
         ))  # type: ignore[arg-type]  # fmt: skip
 
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """All four, in the order of the fields."""
-        return self.noisy, self.target, self.share, self.weight
+        """All of them, in the order of the fields."""
+        return self.noisy, self.target, self.share, self.weight, self.told
 
 
 class Source(Protocol):

@@ -142,6 +142,9 @@ class Trainer:
 
     def _train_step(self, batch: Batch) -> Tensor:
         turn, seen = self.step % len(self.experts), self.step // len(self.experts)
+        taught = self.recipe.taught if self.source.turns[turn] == self.recipe.taught else ""
+        if self.teacher and taught == "apart":
+            batch = self.teacher.lesson(batch, self.step)
         if seen % REVIVAL == 0 and self.step < self.recipe.steps / 2:
             chance = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
             self.revived += revive(
@@ -151,7 +154,7 @@ class Trainer:
         scale = batch.target.shape[-1] // batch.noisy.shape[-1]
         batch = replace(batch, noisy=enlarged(batch.noisy, scale))
         output = batch.noisy - found
-        if self.teacher and self.source.turns[turn] == self.recipe.taught:
+        if self.teacher and taught and batch.told is None:
             batch = replace(batch, target=self.teacher.target(batch, self.step))
         loss = self.objective.loss(output, batch, self.step / self.recipe.steps)
         self.net.zero_grad(set_to_none=True)
@@ -195,6 +198,8 @@ class Trainer:
             if isinstance(net, Task) and self.recipe.contrast:
                 found, features = net.forward_features(noisy)
                 return found.float(), self.recipe.contrast * contrastive_loss(features[:, ::4])
+            if batch.told is not None:
+                return net(noisy, batch.told).float(), noisy.new_zeros(())
             if not isinstance(net, UNet) or net.levels is None:
                 return net(noisy).float(), noisy.new_zeros(())
             truth, sure = self._levels(batch)

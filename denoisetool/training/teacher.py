@@ -22,7 +22,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoisetool.nets.experts import APART, Experts, found_apart
+from denoisetool.nets.experts import (
+    APART,
+    MOST,
+    THIRD,
+    Experts,
+    evened,
+    fine,
+    found_apart,
+    told_apart,
+    told_firmly,
+)  # fmt: skip
+from denoisetool.nets.parts import phases
 from denoisetool.training.batches import Batch
 from denoisetool.training.precision import mixed
 
@@ -35,12 +46,18 @@ SOFT, SHARP = 0.10, 0.16
 """Clean patches above the second `sharpness` alone count, those below the first not at all. The
 truths of `nam` and `polyu` have 0.02 to 0.14 (5 % are outside on each side), Kodak's 0.08 to 0.51.
 """
+FIRMNESS = (3.8, 4.5, 5.2)
+"""How many times the level the net for white noise is told when it looks at all pixels, from step
+to step."""
 REACH = 6
 """Pixels on each side of the boxes that tell coarse colour, see `coarse_chroma`."""
 
 
 class Teacher:
     """The two experts of a net as it is now; what becomes of it later does not matter.
+
+    A smaller net that takes the place of the one for white noise in soft photos learns from that
+    one alone, see `lesson`: what a camera's noise is like it must not learn.
 
     Args:
         net: an `Experts`, on its device.
@@ -78,6 +95,33 @@ class Teacher:
             target[taught] = target[taught].lerp(agreed, share[taught][:, None, None, None])
         return target
 
+    def lesson(self, batch: Batch, step: int) -> Batch:
+        """What the net for white noise finds in what it is shown of a camera's noise.
+
+        Args:
+            batch: (N, C, H, W), sides multiples of twice the net's stride.
+            step: of the training; even ones show all pixels, odd ones every second of each row
+                and column.
+
+        Returns:
+            What it saw, as it was told the level, and that without what it found; of all pixels
+            without what was fine of that, since the rest does not count.
+        """
+        noisy = batch.noisy
+        jitter = torch.empty(len(noisy), 1, 1, 1).uniform_(
+            0.8, 1.25, generator=torch.Generator().manual_seed(step)
+        )
+        with torch.no_grad(), mixed(noisy.device):
+            level = evened(self.camera.level(noisy).float()) * jitter.to(noisy.device)
+            if step % 2:
+                noisy = phases(noisy, 2).contiguous(memory_format=torch.channels_last)
+                told = F.avg_pool2d(told_apart(level), 2).repeat_interleave(4, 0)
+                found: Tensor = self.white(noisy, told)
+            else:
+                told = told_firmly(level)
+                found = fine(self.white(noisy, told))
+        return Batch(noisy, noisy - found.float(), told=told)
+
     def _agreed(self, noisy: Tensor, step: int) -> Tensor:
         """Patches without what both nets find in them, on average."""
         by = 3 if step % 3 == 0 and noisy.shape[-1] % (3 * self.white.stride) == 0 else 2
@@ -85,8 +129,10 @@ class Teacher:
             level = self.camera.level(noisy).float()
             usual = level.mean((1, 2, 3), keepdim=True)
             told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
-            found: Tensor = self.camera(noisy, level) + found_apart(self.white, noisy, told, by)
-        return noisy - found.float() / 2
+            both = (self.camera(noisy, level) + found_apart(self.white, noisy, told, by)) / 2
+            firm = (FIRMNESS[step % len(FIRMNESS)] * level).clamp(max=MOST)
+            found: Tensor = both + THIRD * fine(self.white(noisy, firm) - both)
+        return noisy - found.float()
 
 
 def coarse_chroma(picture: Tensor) -> Tensor:
