@@ -94,7 +94,9 @@ def _images() -> list[Pixels]:
 def _loss(trainer: Trainer) -> float:
     """On the first batch; what the critic says of it is left out."""
     batch = trainer.source.batch(0)
-    if trainer.teacher:
+    if trainer.teacher and trainer.recipe.taught == "apart":
+        batch = trainer.teacher.lesson(batch, 0)
+    elif trainer.teacher:
         batch = replace(batch, target=trainer.teacher.target(batch, 0))
     net = trainer.experts[0] if len(trainer.experts) == 1 else trainer.net
     net, recipe = net.eval(), replace(trainer.recipe, adversarial=0.0)
@@ -102,7 +104,9 @@ def _loss(trainer: Trainer) -> float:
     trainer.objective.critic = None
     with torch.inference_mode():
         base = enlarged(batch.noisy, recipe.scale)
-        loss = trainer.objective.loss(base - net(batch.noisy), replace(batch, noisy=base), 0.0)
+        told = () if batch.told is None else (batch.told,)
+        output = base - net(batch.noisy, *told)
+        loss = trainer.objective.loss(output, replace(batch, noisy=base), 0.0)
     trainer.objective.recipe, trainer.objective.critic = trainer.recipe, critic
     return float(loss)
 

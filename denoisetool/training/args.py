@@ -66,7 +66,7 @@ class Recipe:
         reduction, reduced: by how much patches are reduced, and the share of those that are. The
             mean of several pixels has less noise: no photo is without any.
         patches: tables of an expert's own reduction and reduced.
-        taught: name of the expert that learns from others too, see `teacher`; '' for none.
+        taught: the expert that learns from others, `camera` or `apart`, see `teacher`; '' for none.
         pull: share of the way back to the weights it started from that each step goes, at the peak
             rate (Li et al. 2018, "Explicit inductive bias for transfer learning").
         mix: share of each kind of noise; see `degrade.KINDS`. For a net with experts a table of
@@ -240,8 +240,8 @@ def _check_experts(recipe: Recipe) -> None:
         for key, value in own.items():
             kind = "int" if key == "reduction" else "float"
             _check_value(f"patches.{expert}.{key}", value, kind)
-    if recipe.taught and recipe.taught not in recipe.experts:
-        what = f"the recipe's taught must be one of its experts, not {recipe.taught!r}"
+    if recipe.taught and recipe.taught not in {"camera", "apart"} & set(recipe.experts):
+        what = f"the recipe's taught must be camera or apart, and in its mix, not {recipe.taught!r}"
         raise UsageError(what)
 
 
