@@ -288,7 +288,7 @@ def test_the_mean_of_all_looks_turns_with_the_picture(net: UNet) -> None:
 
 def test_experts_can_look_several_times_at_every_picture() -> None:
     torch.manual_seed(0)
-    args = SMALL | {"level_width": 4, "soft": 2}
+    args = SMALL | {"level_width": 4, "soft": 3}
     once, four = nets.build("experts", args), nets.build("experts", args | {"ensemble": 4})
     assert isinstance(once, Experts)
     assert isinstance(four, Experts)

@@ -51,7 +51,8 @@ its level, at most this, the strongest that it knows. What it finds in more than
 breadth is then a good part of the picture, see `fine`."""
 BROAD, THIRD = 8, 0.36
 """How many pixels broad, about, is what does not count of what it finds, and how much the rest
-counts."""
+counts. With the large net of `balanced` every second photo of `nam` gains 0.24 dB by this, every
+sixth of `polyu` 0.05, with 1.5 times the noise of `nam` 0.4, dark scenes 0.15."""
 COARSE, COARSE_STRONG, COARSE_MOST = 2.26, 1.13, 8.5 / 255
 """What a net for coarse colours is told of those of a photo that is made smaller, `by` times: of
 the level in the large one, divided by the power 3/2 of `by`. Of strong noise the first look leaves
