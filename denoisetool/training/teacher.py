@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from denoisetool.nets.experts import (
     APART,
-    MOST,
     THIRD,
     Experts,
     evened,
@@ -35,7 +34,7 @@ from denoisetool.nets.experts import (
     found_apart,
     told_apart,
     told_firmly,
-)  # fmt: skip
+)
 from denoisetool.nets.parts import phases
 from denoisetool.training.batches import Batch
 from denoisetool.training.precision import mixed
@@ -49,9 +48,9 @@ SOFT, SHARP = 0.10, 0.16
 """Clean patches above the second `sharpness` alone count, those below the first not at all. The
 truths of `nam` and `polyu` have 0.02 to 0.14 (5 % are outside on each side), Kodak's 0.08 to 0.51.
 """
-FIRMNESS = (3.8, 4.5, 5.2)
-"""How many times the level the net for white noise is told when it looks at all pixels, from step
-to step."""
+FIRMNESS = (0.85, 1.0, 1.15)
+"""How many times as much as usual the net for white noise is told when it looks at all pixels, from
+step to step."""
 REACH = 6
 """Pixels on each side of the boxes that tell coarse colour, see `coarse_chroma`."""
 
@@ -133,7 +132,7 @@ class Teacher:
             usual = level.mean((1, 2, 3), keepdim=True)
             told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
             both = (self.camera(noisy, level) + found_apart(self.white, noisy, told, by)) / 2
-            firm = (FIRMNESS[step % len(FIRMNESS)] * level).clamp(max=MOST)
+            firm = told_firmly(FIRMNESS[step % len(FIRMNESS)] * level)
             found: Tensor = both + THIRD * fine(self.white(noisy, firm) - both)
         return noisy - found.float()
 
