@@ -281,9 +281,13 @@ def found_apart(net: UNet, x: Tensor, level: Tensor, by: int) -> Tensor:
     Returns:
         (N, C, H, W), all pixels' noise.
     """
+    return joined(net(*taken_apart(x, level, by)), by)
+
+
+def taken_apart(x: Tensor, level: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """What a net sees of pixels that are apart, and is told of each part; see `found_apart`."""
     parts = phases(x, by).contiguous(memory_format=torch.channels_last)
-    told = F.avg_pool2d(level, by).repeat_interleave(by**2, 0)
-    return joined(net(parts, told), by)
+    return parts, F.avg_pool2d(level, by).repeat_interleave(by**2, 0)
 
 
 def told_firmly(level: Tensor) -> Tensor:

@@ -32,10 +32,10 @@ from denoisetool.nets.experts import (
     evened,
     fine,
     found_apart,
+    taken_apart,
     told_apart,
     told_firmly,
 )
-from denoisetool.nets.parts import phases
 from denoisetool.training.batches import Batch
 from denoisetool.training.precision import mixed
 
@@ -116,8 +116,7 @@ class Teacher:
         with torch.no_grad(), mixed(noisy.device):
             level = evened(self.camera.level(noisy).float()) * jitter.to(noisy.device)
             if step % 2:
-                noisy = phases(noisy, 2).contiguous(memory_format=torch.channels_last)
-                told = F.avg_pool2d(told_apart(level), 2).repeat_interleave(4, 0)
+                noisy, told = taken_apart(noisy, told_apart(level), 2)
                 found: Tensor = self.white(noisy, told)
             else:
                 told = told_firmly(level)
