@@ -260,7 +260,8 @@ def _checked(engine: NoiseEstimator, given: Float, found: Half, report: Told, ph
 
 def _tiles(photo: Photo, side: int, card: ModelCard, kind: str | None) -> list[tiling.Tile]:
     """The tiles of a photo with this kind of noise, no larger than a square where that can be."""
-    return tiling.plan(photo.height, photo.width, side, card.overlap_for(kind), card.stride)
+    layout = (side, card.overlap_for(kind), card.stride_for(kind))
+    return tiling.plan(photo.height, photo.width, *layout)
 
 
 def _smaller(photo: Photo, side: int, card: ModelCard, kind: str | None) -> int | None:

@@ -36,6 +36,7 @@ class ModelCard:
         overlap: pixels by which neighbouring tiles overlap, at least the radius that matters.
         scale: how many times larger on each side the result is: 1, 2 or 4.
         overlaps: the same for experts, by kind of noise, that need another overlap.
+        strides: the same for experts that take tiles in smaller steps than the net as a whole.
         sigma_range: noise standard deviations (of 255) the model was trained for.
         color_space: what the samples mean; `sRGB` for 8-bit photos as cameras write them.
         kmac_per_pixel: cost in thousand multiply-accumulates per pixel.
@@ -62,6 +63,7 @@ class ModelCard:
     overlap: int = 0
     scale: int = 1
     overlaps: dict[str, int] = field(default_factory=dict)
+    strides: dict[str, int] = field(default_factory=dict)
     sigma_range: tuple[float, float] = (0.0, 50.0)
     color_space: str = "sRGB"
     kmac_per_pixel: float = 0.0
@@ -76,6 +78,10 @@ class ModelCard:
     def overlap_for(self, kind: str | None) -> int:
         """Pixels by which tiles overlap in a photo with this kind of noise."""
         return self.overlaps.get(kind or "", self.overlap)
+
+    def stride_for(self, kind: str | None) -> int:
+        """What the sides of tiles are multiples of in a photo with this kind of noise."""
+        return self.strides.get(kind or "", self.stride)
 
     def made_for(self, camera: str | None, iso: int | None) -> bool:
         """Whether it was fine-tuned for this camera at about this ISO, within a stop.
@@ -120,9 +126,9 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
     kinds: dict[str, type | tuple[type, ...]] = {
         "name": str, "title": str, "net": str, "net_args": dict, "weights_sha256": str,
         "channels": int, "stride": int, "receptive_radius": int, "overlap": int, "scale": int,
-        "overlaps": dict, "sigma_range": list, "color_space": str, "kmac_per_pixel": (int, float),
-        "bytes_per_pixel": (int, float), "parameters": int, "licence": str, "training_data": list,
-        "scores": dict, "provenance": dict, "cameras": list,
+        "overlaps": dict, "strides": dict, "sigma_range": list, "color_space": str,
+        "kmac_per_pixel": (int, float), "bytes_per_pixel": (int, float), "parameters": int,
+        "licence": str, "training_data": list, "scores": dict, "provenance": dict, "cameras": list,
     }  # fmt: skip
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -136,8 +142,10 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
         if len(bounds) != 2 or not all(type(v) in (int, float) for v in bounds):
             raise ModelError("the model card's 'sigma_range' must be two numbers", path=path)
         values["sigma_range"] = (float(bounds[0]), float(bounds[1]))
-    if not all(type(v) is int and v >= 0 for v in values.get("overlaps", {}).values()):
-        raise ModelError("the model card's 'overlaps' must be whole numbers", path=path)
+    for key, least in (("overlaps", 0), ("strides", 1)):
+        if not all(type(v) is int and v >= least for v in values.get(key, {}).values()):
+            what = f"the model card's {key!r} must be whole numbers of at least {least}"
+            raise ModelError(what, path=path)
     if not all(isinstance(table, dict) for table in values.get("cameras", [])):
         raise ModelError("the model card's 'cameras' must be tables", path=path)
     card = ModelCard(**values)

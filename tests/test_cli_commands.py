@@ -113,6 +113,7 @@ def test_models_refused(words: list[str], code: int, message: str, cli: Cli) -> 
         ("weights_sha256", "0" * 64, "not those of the card"),
         ("channels", 1, "1 channels"),
         ("stride", 4, "steps of 4"),
+        ("strides", {"white": 4}, "steps of 4"),
         ("widths", [32, 48, 90], "the weights do not fit the model card"),
         ("widths", [32, 48, 10**9], "more than 4096 channels"),
         ("wings", 2, "arguments of net"),

@@ -240,6 +240,14 @@ def test_the_expert_for_the_kind_of_noise_does_the_whole_photo(
     assert len(windows) <= 2 * 4 + (max(shape) <= 128)  # a look at a few places, not at all of it
 
 
+@pytest.mark.parametrize(("white", "side"), [(0.03, 320), (0.01, 384)])
+def test_the_tiles_of_a_kind_of_noise_have_its_own_stride(white: float, side: int) -> None:
+    engine = ExpertEngine(0.03, white)
+    engine.card = replace(engine.card, stride=32, strides={"white": 8})
+    Denoiser(engine).denoise(_photo(shape=(300, 300)))
+    assert [call for call in engine.calls if max(call) > 128] == [(side, side, 3)]
+
+
 @pytest.mark.parametrize(
     ("level", "sharp", "twice"), [(3.0, False, True), (1.0, False, False), (3.0, True, False)]
 )

@@ -44,6 +44,24 @@ def test_a_full_card() -> None:
     assert card.scores["cbsd68"]["psnr"] == 31.1
 
 
+def test_kinds_of_noise_can_have_an_overlap_and_a_stride_of_their_own() -> None:
+    card = modelcard.parse(
+        text(stride="32", overlap="64", overlaps="{ soft = 96 }", strides="{ white = 8 }")
+    )
+    assert [card.stride_for(kind) for kind in (None, "camera", "white")] == [32, 32, 8]
+    assert [card.overlap_for(kind) for kind in (None, "white", "soft")] == [64, 64, 96]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("overlaps", "{ white = -1 }"), ("overlaps", "{ white = 8.0 }"), ("strides", "{ white = 0 }"),
+     ("strides", '{ white = "8" }'), ("strides", "{ white = true }")],
+)  # fmt: skip
+def test_numbers_for_kinds_of_noise_are_whole(key: str, value: str) -> None:
+    with pytest.raises(ModelError, match=f"'{key}' must be whole numbers of at least [01]"):
+        modelcard.parse(text(**{key: value}))
+
+
 def test_unknown_keys_are_ignored() -> None:
     assert modelcard.parse(text(added_next_year="[1, 2]")) == modelcard.parse(text())
 

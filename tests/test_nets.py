@@ -211,6 +211,7 @@ def test_other_nets_can_look_apart_firmly_and_at_colours_in_smaller_pictures() -
     assert tuple(members(net)) == ("camera", "white", "apart", "coarse")
     assert [net.apart.head.out_channels, net.coarse.head.out_channels] == [4, 6]
     assert net.stride == 32
+    assert [net.for_kind(kind).stride for kind in net.kinds] == [8, 8, 32]
     for each in (net.camera, net.white, net.apart, net.coarse):
         torch.nn.init.normal_(each.tail.weight, 0, 0.05)
     x = torch.rand(2, 3, 64, 96)

@@ -20,6 +20,7 @@ from denoisetool.training.corrupt import Corrupted, corrupt
 from denoisetool.training.data import Image, Patches, load_photos
 from denoisetool.training.degrade import CURVES, KINDS, Degradation, statistics
 from denoisetool.training.loop import CHECKPOINT, LOG, Trainer
+from denoisetool.training.precision import mixed
 from denoisetool.training.teacher import Teacher, sharpness
 from denoisetool.training.tone import ToneCurve
 from tests.photos import render
@@ -261,8 +262,8 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
         assert lesson.told is not None
         assert lesson.told.shape[2] * 4 == lesson.noisy.shape[2]
         assert 0.75 < float(lesson.told.mean() / known.mean()) < 1.3
-        with torch.no_grad():
-            found = teacher.white(lesson.noisy, lesson.told)
+        with torch.no_grad(), mixed(noisy.device):
+            found = teacher.white(lesson.noisy, lesson.told).float()
         wanted = lesson.noisy - (found if lesson is apart else fine(found))
         torch.testing.assert_close(lesson.target, wanted)
 
@@ -549,6 +550,18 @@ def test_training_makes_a_denoiser_better(recipe_path: Path, tmp_path: Path) -> 
     assert after > losses.mean_psnr(noisy, target) + 1
 
 
+def test_a_card_tells_the_strides_of_experts_that_take_smaller_steps(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    recipe_path.write_text(EXPERTS.replace("net_args = {", "net_args = { soft = 2,"))
+    trainer = _trainer(args.load(recipe_path), tmp_path / "run", "cpu")
+    trainer.run(lambda _: None, until=1)
+    card = load(export.export(tmp_path / "run", recipe_path, tmp_path / "model", []))
+    assert card.stride == 8
+    assert card.strides == {"camera": 4, "white": 4}
+    assert all(card.overlap_for(kind) % card.stride_for(kind) == 0 for kind in ("white", "soft"))
+
+
 EXPERTS = RECIPE.replace('"unet"', '"experts"').replace(
     "[mix]\ncamera = 0.5\ngaussian = 0.5\n",
     "[mix.camera]\ncamera = 1.0\n[mix.white]\ngaussian = 1.0\n",
@@ -575,6 +588,7 @@ def test_experts_are_trained_in_turn_each_on_its_own_noise(
     assert set(engine.card.overlaps) == {"white"}
     assert engine.card.overlap_for("white") == engine.card.overlaps["white"]
     assert engine.card.overlap_for("camera") == engine.card.overlap_for(None) == engine.card.overlap
+    assert not engine.card.strides
     tile = _scenes(1, 32)[0].permute(1, 2, 0).contiguous().numpy()
     camera, white = (engine.noise([tile], kind)[0] for kind in engine.kinds)
     assert not np.array_equal(camera, white)

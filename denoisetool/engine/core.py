@@ -386,15 +386,18 @@ def check_model(card: ModelCard, folder: Path) -> None:
             what = f"{key} is {found.get(key, 'missing')}, for {wanted.get(key, 'nothing')}"
             what = f"the weights do not fit the model card: {what}"
             raise ModelError(what, path=path, hint="get the model again")
-    side = 3 * card.stride
-    given = torch.zeros(1, card.channels, side, side)
-    try:
-        with torch.inference_mode():
-            shape = tuple(load_net(card, path)(given).shape)
-    except RuntimeError:
-        shape = ()
-    if shape != (1, card.channels, side * card.scale, side * card.scale):
-        what = f"the net does not take {card.channels} channels in steps of {card.stride} pixels"
-        if card.scale > 1:
-            what += f", enlarging {card.scale} times"
-        raise ModelError(f"{what}, as its card says", path=path, hint="get the model again")
+    loaded = load_net(card, path)
+    for kind in getattr(loaded, "kinds", ("",)):
+        step = card.stride_for(kind)
+        side = 3 * step
+        given = torch.zeros(1, card.channels, side, side)
+        try:
+            with torch.inference_mode():
+                shape = tuple(loaded(given, *filter(None, [kind])).shape)
+        except RuntimeError:
+            shape = ()
+        if shape != (1, card.channels, side * card.scale, side * card.scale):
+            what = f"the net does not take {card.channels} channels in steps of {step} pixels"
+            if card.scale > 1:
+                what += f", enlarging {card.scale} times"
+            raise ModelError(f"{what}, as its card says", path=path, hint="get the model again")

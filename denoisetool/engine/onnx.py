@@ -58,7 +58,7 @@ def to_onnx(card: ModelCard, folder: Path, kind: str | None = None) -> tuple[byt
     chosen = kind or (kinds[0] if kinds else None)
     if chosen is not None:
         net = net.for_kind(chosen)  # type: ignore[operator]
-    dim, stride = torch.export.Dim, card.stride
+    dim, stride = torch.export.Dim, card.stride_for(chosen)
     sizes = {0: dim("count", min=1, max=256)} | {
         axis: stride * dim(name, min=2, max=LARGEST // stride)
         for axis, name in ((2, "rows"), (3, "columns"))

@@ -90,10 +90,13 @@ def write(
     net = nets.build(parent.card.net, net_args)
     net.load_state_dict({key: value.float() for key, value in half.items()})
     net.eval()
-    stride = parent.card.stride
+    own = members(net)[expert]
+    stride: int = getattr(own, "stride", 1)
     with torch.inference_mode():
-        radius = -(-effective_radius(members(net)[expert], stride) // stride) * stride
+        radius = -(-effective_radius(own, stride) // stride) * stride
     _set_overlap(card, expert, max(radius, card.get("overlap", 0)))
+    if stride != parent.card.stride:
+        card.setdefault("strides", {})[expert] = stride
     made_for = cameras(shots)
     of = ", ".join(c["camera"] for c in made_for) or "the user's own photos"
     card |= {

@@ -39,6 +39,7 @@ class SelfEnsemble(nn.Module):
         self.net, self.looks = net, looks
         self.levels = getattr(net, "levels", None)
         self.receptive_radius: int = net.receptive_radius  # type: ignore[assignment]
+        self.stride: int = net.stride  # type: ignore[assignment]
 
     def level(self, x: Tensor) -> Tensor:
         """See `UNet.level`."""

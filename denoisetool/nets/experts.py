@@ -124,12 +124,7 @@ class Experts(nn.Module):
     @property
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
-        looks = [self.camera.stride, self.white.stride]
-        if self.soft > 1:
-            looks.append(2 * (self.apart or self.white).stride)
-        if self.coarse is not None:
-            looks.append(max(self.coarse_by) * self.coarse.stride)
-        return max(looks)  # powers of two
+        return max(self.for_kind(kind).stride for kind in self.kinds)  # powers of two
 
     @property
     def receptive_radius(self) -> int:
@@ -195,6 +190,7 @@ class SoftLook(nn.Module):
 
     Attributes:
         levels: the first net's estimator.
+        stride: height and width of an input must be multiples of this.
     """
 
     def __init__(
@@ -206,9 +202,12 @@ class SoftLook(nn.Module):
         self.coarse, self.coarse_by = coarse, coarse_by
         self.levels = camera.levels
         self.receptive_radius = camera.receptive_radius + 4 * AROUND
+        self.stride = camera.stride
         if white is not None:
             self.receptive_radius = max(self.receptive_radius, 2 * white.receptive_radius)
+            self.stride = max(self.stride, 2 * white.stride)
         if coarse is not None:
+            self.stride = max(self.stride, max(coarse_by) * coarse.stride)
             reach = coarse.receptive_radius + 2  # and what is made smaller and larger again
             self.receptive_radius += sum(by * reach for by in self.coarse_by)
 

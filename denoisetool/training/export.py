@@ -70,11 +70,13 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     scale: int = getattr(net, "scale", 1)
     white = recipe.corruption == "gaussian"
     nets_of = {k: net.for_kind(k) for k in net.kinds} if isinstance(net, Experts) else {"": net}
+    steps: dict[str, int] = {kind: each.stride for kind, each in nets_of.items()}  # type: ignore[misc]
     others = {
-        kind: -(-effective_radius(each, stride) // stride) * stride
+        kind: -(-effective_radius(each, steps[kind]) // steps[kind]) * steps[kind]
         for kind, each in nets_of.items()
     }
     first = others.pop(next(iter(others)))
+    smaller = {kind: step for kind, step in steps.items() if step != stride}
     card: dict[str, Any] = {
         "card_version": CARD_VERSION,
         "name": recipe.name,
@@ -86,6 +88,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         "receptive_radius": net.receptive_radius,
         "overlap": first,
         **({"overlaps": others} if others else {}),
+        **({"strides": smaller} if smaller else {}),
         **({"scale": scale} if scale > 1 else {}),
         "sigma_range": [recipe.sigma, recipe.sigma] if white else [0.0, 55.0],
         "color_space": "sRGB",

@@ -117,11 +117,11 @@ class Teacher:
             level = evened(self.camera.level(noisy).float()) * jitter.to(noisy.device)
             if step % 2:
                 noisy, told = taken_apart(noisy, told_apart(level), 2)
-                found: Tensor = self.white(noisy, told)
+                found: Tensor = self.white(noisy, told).float()
             else:
                 told = told_firmly(level)
-                found = fine(self.white(noisy, told))
-        return Batch(noisy, noisy - found.float(), told=told)
+                found = fine(self.white(noisy, told).float())
+        return Batch(noisy, noisy - found, told=told)
 
     def _agreed(self, noisy: Tensor, step: int) -> Tensor:
         """Patches without what both nets find in them, on average."""
@@ -130,10 +130,11 @@ class Teacher:
             level = self.camera.level(noisy).float()
             usual = level.mean((1, 2, 3), keepdim=True)
             told = 2 * level if step % 2 else level / 2 + (1.5 * usual).clamp(max=APART)
-            both = (self.camera(noisy, level) + found_apart(self.white, noisy, told, by)) / 2
+            both = self.camera(noisy, level).float()
+            both = (both + found_apart(self.white, noisy, told, by).float()) / 2
             firm = told_firmly(FIRMNESS[step % len(FIRMNESS)] * level)
-            found: Tensor = both + THIRD * fine(self.white(noisy, firm) - both)
-        return noisy - found.float()
+            found: Tensor = both + THIRD * fine(self.white(noisy, firm).float() - both)
+        return noisy - found
 
 
 def coarse_chroma(picture: Tensor) -> Tensor:

@@ -88,7 +88,8 @@ def peak(model: str, example: Path) -> dict[str, Any]:
     kind = Finder(engine).kind(formats.read(example))
     dtype = torch.float32 if engine.choice.precision == "fp32" else torch.bfloat16
     width, height = SIZES[12]
-    layout = (engine.tile_side(), entry.card.overlap, entry.card.stride)
+    card = entry.card
+    layout = (engine.tile_side(), card.overlap_for(kind), card.stride_for(kind))
     shape = next(iter(tiling.plan(height, width, *layout))).shape
     net: Any = load_net(entry.card, entry.weights).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if kind is not None:
