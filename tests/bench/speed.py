@@ -8,8 +8,8 @@ fast the machine is. The photos are made here: the sample scenes enlarged to 12 
 with fresh sensor-like noise, as JPEG.
 
     command   eight 12 MP JPEGs through the installed command; `useful` is its MP/s over the peak:
-              the net's convolutions alone, in bf16 (fp32 where the CPU lacks it), on tiles of the
-              shape the command uses, which is the machine's own limit
+              the convolutions alone of the nets that take these photos, in bf16 (fp32 where the
+              CPU lacks it), on tiles of the shape the command uses: the machine's own limit
     nlm       OpenCV's fastNlMeansDenoisingColored on one of the same pictures
     bm3d      the authors' CBM3D on a corner of it; only where it is asked for
     memory    peak over what importing torch takes, for one 100 MP photo and for 10 and 100 photos
@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from denoisetool.engine import Engine, load_net
 from denoisetool.finder import Finder
 from denoisetool.modelcard import CARD_FILE
 from denoisetool.nets.parts import convolutions, kmac_per_pixel
-from denoisetool.registry import Registry
+from denoisetool.registry import Entry, Registry
 from tests.bench.rivals import RIVALS
 from tests.photos import render
 
@@ -80,18 +81,28 @@ def best_of(work: Callable[[], object], times: int = 3) -> float:
     return best
 
 
-def peak(model: str, example: Path) -> dict[str, Any]:
-    """MP/s of nothing but the net's convolutions, back to back, on the command's own tiles; of the
-    net that takes photos such as the example."""
+def peak(model: str, photos: Path) -> dict[str, Any]:
+    """MP/s of nothing but a net's convolutions, back to back, on the command's own tiles.
+
+    Where a model has several nets, each counts as often as it has photos.
+    """
     entry = Registry().find(model)
     engine = Engine(entry.card, entry.folder, "cpu")
-    kind = Finder(engine).kind(formats.read(example))
+    kinds = Counter(Finder(engine).kind(formats.read(path)) for path in sorted(photos.iterdir()))
+    found = {kind or "all": convolving(entry, engine, kind) for kind in kinds}
+    spent = sum(count / found[kind or "all"]["mp_per_s"] for kind, count in kinds.items())
+    photos_of = {kind or "all": count for kind, count in kinds.items()}
+    return {"mp_per_s": kinds.total() / spent, "photos": photos_of, "nets": found}
+
+
+def convolving(entry: Entry, engine: Engine, kind: str | None) -> dict[str, Any]:
+    """The peak of the net that takes photos with this kind of noise."""
     dtype = torch.float32 if engine.choice.precision == "fp32" else torch.bfloat16
     width, height = SIZES[12]
     card = entry.card
     layout = (engine.tile_side(), card.overlap_for(kind), card.stride_for(kind))
     shape = next(iter(tiling.plan(height, width, *layout))).shape
-    net: Any = load_net(entry.card, entry.weights).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net: Any = load_net(card, entry.weights).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if kind is not None:
         net = net.for_kind(kind)
     inputs: list[tuple[torch.nn.Module, torch.Tensor]] = []
@@ -108,9 +119,8 @@ def peak(model: str, example: Path) -> dict[str, Any]:
     assert all(x.dtype == dtype for _, x in inputs)
     megapixels = shape[0] * shape[1] / 1e6
     return {
-        "tile": shape[0],
+        "tile": shape,
         "mp_per_s": megapixels / seconds,
-        "kind": kind,
         "gmac_per_s": kmac_per_pixel(net) * megapixels / seconds,
     }
 
@@ -128,7 +138,7 @@ def command(work: Path, model: str) -> dict[str, Any]:
     """The whole command on eight photos, and the peak before or after, whichever was higher: a busy
     moment when it is measured must not flatter the command."""
     photos = work / "twelve"
-    limit = peak(model, photos / "000.jpg")
+    limit = peak(model, photos)
     run([str(photos / "000.jpg"), "-o", f"{work}/warm-{model}/", "--model", model], work / "home")
     environment = os.environ | {"DENOISETOOL_HOME": str(work / "home")}
     started = time.perf_counter()
@@ -141,7 +151,7 @@ def command(work: Path, model: str) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     assert process.returncode == 0
     assert begun["event"] == "start"
-    limit = max(limit, peak(model, photos / "000.jpg"), key=lambda found: found["mp_per_s"])
+    limit = max(limit, peak(model, photos), key=lambda found: found["mp_per_s"])
     loaded = 8 * 12 / (seconds - (ready - started))
     return {
         "peak": limit,
