@@ -13,6 +13,8 @@ CARD_FILE = "model.toml"
 WEIGHTS_FILE = "weights.safetensors"
 RECIPE_FILE = "recipe.toml"
 CARD_VERSION = 1
+LARGEST_STRIDE = 512
+"""Pixels beyond which a stride is nonsense: tiles have three times its side at least."""
 SCALES = (1, 2, 4)
 """How many times larger on each side a model may make photos."""
 OWN = "own"
@@ -142,16 +144,18 @@ def parse(text: str, path: Path | None = None) -> ModelCard:
         if len(bounds) != 2 or not all(type(v) in (int, float) for v in bounds):
             raise ModelError("the model card's 'sigma_range' must be two numbers", path=path)
         values["sigma_range"] = (float(bounds[0]), float(bounds[1]))
-    for key, least in (("overlaps", 0), ("strides", 1)):
-        if not all(type(v) is int and v >= least for v in values.get(key, {}).values()):
-            what = f"the model card's {key!r} must be whole numbers of at least {least}"
-            raise ModelError(what, path=path)
+    if not all(type(v) is int and v >= 0 for v in values.get("overlaps", {}).values()):
+        raise ModelError("the model card's 'overlaps' must be whole numbers", path=path)
+    strides = [values.get("stride", 1), *values.get("strides", {}).values()]
+    if not all(type(v) is int and 1 <= v <= LARGEST_STRIDE for v in strides):
+        what = f"the model card's strides must be whole numbers from 1 to {LARGEST_STRIDE}"
+        raise ModelError(what, path=path)
     if not all(isinstance(table, dict) for table in values.get("cameras", [])):
         raise ModelError("the model card's 'cameras' must be tables", path=path)
     card = ModelCard(**values)
     possible = card.channels in (1, 3) and card.scale in SCALES
-    if not (possible and card.stride >= 1 and card.overlap >= 0 and card.bytes_per_pixel >= 0):
-        what = "the model card's channels, scale, stride, overlap or memory is impossible"
+    if not (possible and card.overlap >= 0 and card.bytes_per_pixel >= 0):
+        what = "the model card's channels, scale, overlap or memory is impossible"
         raise ModelError(what, path=path)
     return card
 
