@@ -76,11 +76,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
     white = recipe.corruption == "gaussian"
     nets_of = {k: net.for_kind(k) for k in net.kinds} if isinstance(net, Experts) else {"": net}
     steps: dict[str, int] = {kind: each.stride for kind, each in nets_of.items()}  # type: ignore[misc]
-    others = {
-        kind: -(-effective_radius(each, steps[kind]) // step) * step
-        for kind, each in nets_of.items()
-        for step in [max(SPARE, steps[kind])]
-    }
+    others = {kind: context(each, steps[kind]) for kind, each in nets_of.items()}
     first = others.pop(next(iter(others)))
     smaller = {kind: step for kind, step in steps.items() if step != stride}
     card: dict[str, Any] = {
@@ -119,6 +115,12 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
             card["scores"] = before["scores"]
     previous.write_text(tomlkit.dumps(card), encoding="utf-8")
     return folder
+
+
+def context(net: nn.Module, stride: int) -> int:
+    """By how many pixels tiles are to overlap for a net, in whole strides; see `SPARE`."""
+    step = max(SPARE, stride)
+    return -(-effective_radius(net, stride) // step) * step
 
 
 def effective_radius(net: nn.Module, stride: int) -> int:

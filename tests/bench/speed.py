@@ -89,10 +89,9 @@ def peak(model: str, photos: Path) -> dict[str, Any]:
     entry = Registry().find(model)
     engine = Engine(entry.card, entry.folder, "cpu")
     kinds = Counter(Finder(engine).kind(formats.read(path)) for path in sorted(photos.iterdir()))
-    found = {kind or "all": convolving(entry, engine, kind) for kind in kinds}
-    spent = sum(count / found[kind or "all"]["mp_per_s"] for kind, count in kinds.items())
-    photos_of = {kind or "all": count for kind, count in kinds.items()}
-    return {"mp_per_s": kinds.total() / spent, "photos": photos_of, "nets": found}
+    nets = {kind: convolving(entry, engine, kind) for kind in kinds}
+    spent = sum(count / nets[kind]["mp_per_s"] for kind, count in kinds.items())
+    return {"mp_per_s": kinds.total() / spent, "photos": kinds, "nets": nets}
 
 
 def convolving(entry: Entry, engine: Engine, kind: str | None) -> dict[str, Any]:
