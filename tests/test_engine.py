@@ -57,7 +57,8 @@ def test_shapes_and_batches(model: tuple[ModelCard, Path]) -> None:
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
 def test_fused_blocks_compute_the_same(dtype: torch.dtype, near: float) -> None:
     torch.manual_seed(0)
-    net = nets.build("experts", {**ARGS, "blocks": [2, 3], "soft": 3, "ensemble": 2}).eval()
+    args = {**ARGS, "blocks": [2, 3], "soft": 3, "ensemble": 2, "second_kernel": 1}
+    net = nets.build("experts", {**args, "camera": {"second_kernel": 3}}).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.03)
     net = net.to(dtype)

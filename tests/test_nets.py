@@ -27,10 +27,11 @@ from denoisetool.nets.unet import UNet
 SMALL = {"widths": [8, 16, 24], "blocks": [1, 1, 1]}
 
 
-@pytest.fixture(params=[0, 8], ids=["blind", "levels"])
+@pytest.fixture(params=[(0, 3), (8, 3), (8, 1)], ids=["blind", "levels", "pointwise"])
 def net(request: pytest.FixtureRequest) -> UNet:
     torch.manual_seed(0)
-    built = nets.build("unet", SMALL | {"level_width": request.param})
+    level_width, second = request.param
+    built = nets.build("unet", SMALL | {"level_width": level_width, "second_kernel": second})
     assert isinstance(built, UNet)
     for parameter in built.parameters():
         torch.nn.init.normal_(parameter, 0, 0.05)
@@ -73,6 +74,9 @@ def test_cost_is_counted_as_by_hand() -> None:
     half = 12 * 8 * 9 + 2 * 8 * 8 * 9 + 8 * 12 * 9
     quarter = 8 * 4 * 16 + 2 * 16 * 16 * 9 + 16 * 4 * 8
     assert kmac_per_pixel(built) == pytest.approx((half / 4 + quarter / 16) / 1000)
+    pointwise = nets.build("unet", shape | {"second_kernel": 1})
+    spared = (8 * 8 * 8 / 4 + 16 * 16 * 8 / 16) / 1000
+    assert kmac_per_pixel(pointwise) == pytest.approx(kmac_per_pixel(built) - spared)
     told = nets.build("unet", shape | {"level_width": 4})
     level = 48 * 4 * 9 + 3 * 4 * 4 * 9 + 4 * 9 + 16 * 9
     assert kmac_per_pixel(told) == pytest.approx((half / 4 + (quarter + level) / 16) / 1000)
@@ -130,10 +134,11 @@ def test_a_lift_tells_more_than_was_estimated_where_noise_is_mild(net: UNet) -> 
         {"widths": [8], "blocks": [1]},
         {"widths": [8, 16], "blocks": [1, 1], "down_blocks": [1, 1]},
         {"widths": [8, 16], "blocks": [1, 1], "unshuffle": 4, "level_width": 8},
+        {"widths": [8, 16], "blocks": [1, 1], "second_kernel": 2},
     ],
 )
 def test_impossible_arguments(args: dict[str, Any]) -> None:
-    with pytest.raises(Exception, match=r"same length|one entry less|unshuffle 2"):
+    with pytest.raises(Exception, match=r"same length|one entry less|unshuffle 2|is 1 or 3"):
         nets.build("unet", dict(args))
 
 

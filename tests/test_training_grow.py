@@ -29,8 +29,10 @@ def _trained(args: dict[str, object], name: str = "unet") -> torch.nn.Module:
     return net
 
 
-def test_a_grown_net_computes_what_the_small_one_does() -> None:
-    small, large = _trained(SMALL), nets.build("unet", LARGE).eval()
+@pytest.mark.parametrize("second", [3, 1])
+def test_a_grown_net_computes_what_the_small_one_does(second: int) -> None:
+    kernel = {"second_kernel": second}
+    small, large = _trained(SMALL | kernel), nets.build("unet", LARGE | kernel).eval()
     large.load_state_dict(grown(small.state_dict(), large.state_dict()))
     x = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():

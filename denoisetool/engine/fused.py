@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from denoisetool.nets.unet import ResidualBlock
 
-GEOMETRY: tuple[Any, ...] = ([1, 1], [1, 1], [1, 1], 1)
-"""Padding, stride, dilation and groups of a block's convolutions."""
 AGREEMENT = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 """How far a fused block may be from its plain form, as a share of the largest value it gives."""
 
@@ -26,13 +24,15 @@ class FusedBlock(nn.Module):
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
         self.first, self.second = block.first, block.second
+        self.geometry = _geometry(block.first), _geometry(block.second)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) to the same shape."""
         ops = torch.ops.mkldnn
-        inner = ops._convolution_pointwise(x, self.first.weight, None, *GEOMETRY, "relu", [], "")
+        first, second = self.geometry
+        inner = ops._convolution_pointwise(x, self.first.weight, None, *first, "relu", [], "")
         change: Tensor = ops._convolution_pointwise.binary(
-            inner, x, self.second.weight, None, *GEOMETRY, "add", None, None, [], None
+            inner, x, self.second.weight, None, *second, "add", None, None, [], None
         )
         return change
 
@@ -52,7 +52,8 @@ def fuse(net: nn.Module) -> int:
         for name, child in parent.named_children()
         if isinstance(child, ResidualBlock)
     ]
-    if not places or not _works(places[0][2]):
+    kinds = {block.second.kernel_size: block for _, _, block in places}
+    if not all(_works(block) for block in kinds.values()):
         return 0
     for parent, name, block in places:
         setattr(parent, name, FusedBlock(block))
@@ -72,3 +73,8 @@ def _works(block: ResidualBlock) -> bool:
     except (AttributeError, RuntimeError, TypeError):  # missing, or of other arguments
         return False
     return bool((found - plain).abs().max() <= AGREEMENT[weight.dtype] * plain.abs().max())
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
+    """Padding, stride, dilation and groups, as the operations take them."""
+    return list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups

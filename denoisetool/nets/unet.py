@@ -25,12 +25,18 @@ MILD = 8 / 255
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), all of `width` channels."""
+    """x + conv(relu(conv(x))), all of `width` channels.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: feature channels.
+        second_kernel: side of the second convolution, 1 or 3; that of the first is 3.
+    """
+
+    def __init__(self, width: int, second_kernel: int = 3) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        pad = second_kernel // 2
+        self.second = nn.Conv2d(width, width, second_kernel, padding=pad, bias=False)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,6 +87,8 @@ class UNet(nn.Module):
         blocks: residual blocks per scale on the way up; the coarsest scale has its count once.
         down_blocks: residual blocks per scale on the way down, one scale less; None for as many
             as on the way up.
+        second_kernel: side of the second convolution of each block, 3 or 1. With 1 a block has
+            five ninths of the cost, and a net of the same cost has more of them.
         unshuffle: folding factor of the first convolution.
         level_width: feature channels of the noise level estimator; 0 for a net without one.
         level_lift: how much more than the estimate the denoiser is told, as a share of it, up to
@@ -100,12 +108,15 @@ class UNet(nn.Module):
         unshuffle: int = 2,
         level_width: int = 0,
         level_lift: float = 0.0,
+        second_kernel: int = 3,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks) or len(widths) < 2:
             raise ValueError("widths and blocks must have the same length, at least 2")
         if max(*widths, *blocks, *(down_blocks or [0])) > LARGEST:
             raise ValueError(f"no scale can have more than {LARGEST} channels or blocks")
+        if second_kernel not in (1, 3):
+            raise ValueError("second_kernel is 1 or 3")
         if level_width and unshuffle != 2:
             raise ValueError("the levels are told at a quarter of the resolution: unshuffle 2")
         scales = range(len(widths) - 1)
@@ -113,7 +124,7 @@ class UNet(nn.Module):
         self.down_blocks = tuple(blocks[:-1] if down_blocks is None else down_blocks)
         if len(self.down_blocks) != len(scales):
             raise ValueError("down_blocks must have one entry less than widths")
-        self.unshuffle = unshuffle
+        self.unshuffle, self.second_kernel = unshuffle, second_kernel
         self.level_lift = level_lift
         self.stride: int = unshuffle * 2 ** len(scales)
         self.levels = LevelEstimator(channels, level_width) if level_width else None
@@ -121,15 +132,17 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(
             channels, widths[0], 3 * unshuffle, stride=unshuffle, padding=unshuffle, bias=False
         )
-        self.encoder = nn.ModuleList(_stage(widths[i], self.down_blocks[i]) for i in scales)
+        self.encoder = nn.ModuleList(
+            _stage(widths[i], self.down_blocks[i], second_kernel) for i in scales
+        )
         self.down = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 2, stride=2, bias=False) for i in scales
         )
-        self.middle = _stage(widths[-1], blocks[-1])
+        self.middle = _stage(widths[-1], blocks[-1], second_kernel)
         self.up = nn.ModuleList(
             nn.Conv2d(widths[i + 1], 4 * widths[i], 1, bias=False) for i in scales
         )
-        self.decoder = nn.ModuleList(_stage(widths[i], blocks[i]) for i in scales)
+        self.decoder = nn.ModuleList(_stage(widths[i], blocks[i], second_kernel) for i in scales)
         self.tail = nn.Conv2d(widths[0], channels * unshuffle**2, 3, padding=1, bias=False)
         nn.init.zeros_(self.tail.weight)  # an untrained net leaves the picture as it is
 
@@ -139,7 +152,8 @@ class UNet(nn.Module):
         radius, scale = self.unshuffle, self.unshuffle  # head
         for i, count in enumerate(self.blocks):
             last = i == len(self.blocks) - 1
-            radius += 2 * scale * (count + (0 if last else self.down_blocks[i]))
+            each = scale * (1 + self.second_kernel // 2)
+            radius += each * (count + (0 if last else self.down_blocks[i]))
             if not last:
                 radius += scale  # the strided step down and back up, at worst one cell
                 scale *= 2
@@ -194,5 +208,5 @@ class UNet(nn.Module):
         return shuffled(self.tail(features), self.unshuffle)
 
 
-def _stage(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+def _stage(width: int, count: int, second_kernel: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width, second_kernel) for _ in range(count)))
