@@ -225,7 +225,8 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     assert isinstance(net, Experts)
     for part in (net.camera, net.white):
         torch.nn.init.normal_(part.tail.weight, std=0.05)
-    teacher, sharp = Teacher(net), torch.rand(4, 3, 64, 64)
+    cpu = torch.device("cpu")
+    teacher, sharp = Teacher(net, cpu, 3, [64]), torch.rand(4, 3, 64, 64)
     clean = F.interpolate(_scenes(4, 32), (64, 64), mode="bicubic").clamp(0, 1)
     assert sharpness(sharp).min() > 0.5
     assert sharpness(clean).max() < 0.1
@@ -251,8 +252,12 @@ def test_a_teacher_speaks_where_there_is_noise_and_only_there() -> None:
     between = teacher.target(medium, 1)
     assert not torch.equal(between, clean)
     assert (between - clean).abs().mean() < (medium.noisy - clean).abs().mean()
-    with pytest.raises(TypeError):
-        Teacher(nets.build("unet", {"widths": [8, 16], "blocks": [0, 1]}))
+    blind = nets.build("unet", {"widths": [8, 16], "blocks": [0, 1]})
+    for other_net, channels, side, message in (
+        (blind, 3, 64, "no experts"), (net, 1, 64, "channels"), (net, 3, 36, "multiples of 8"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            Teacher(other_net, cpu, channels, [64, side])
     every, apart = teacher.lesson(batch, 0), teacher.lesson(batch, 1)
     assert every.noisy is noisy
     assert apart.noisy.shape == (16, 3, 32, 32)
@@ -285,13 +290,33 @@ def test_a_small_net_learns_what_the_net_for_white_noise_finds(tmp_path: Path) -
     assert isinstance(trainer.net, Experts)
     for name, value in start.camera.state_dict().items():
         assert torch.equal(trainer.net.camera.state_dict()[name], value)
-    lesson, left = Teacher(start).lesson(source.batch(1000), 0), []
+    lesson, left = Teacher(start, torch.device("cpu"), 3, []).lesson(source.batch(1000), 0), []
     for net in (start, trainer.net):
         assert net.apart is not None
         with torch.no_grad():
             output = lesson.noisy - net.apart(lesson.noisy, lesson.told)
         left.append(float((output - lesson.target).norm()))
     assert left[1] < 0.8 * left[0]
+
+
+def test_another_model_teaches_a_net_of_any_shape(tmp_path: Path) -> None:
+    """What it starts from may be nothing, or of another shape."""
+    path, mixes = tmp_path / "recipe.toml", "[mix.white]\ngaussian = 1.0\n[mix.camera]"
+    text = RECIPE.replace('"unet"', '"experts"').replace("[mix]", mixes)
+    path.write_text('taught = "camera"\n' + text)
+    recipe = replace(args.load(path), steps=2, tail=0.0)
+    untaught = replace(recipe, taught="")
+    teacher = nets.build("experts", {"widths": [4, 8, 8], "blocks": [0, 0, 1], "level_width": 4})
+    source = Synthetic(recipe, _images())
+    for start in (None, nets.build(recipe.net, recipe.net_args).state_dict()):
+        run = tmp_path / ("fresh" if start is None else "started")
+        trainer = Trainer(recipe, source, run, "cpu", start, teacher=teacher)
+        assert trainer.teacher is not None
+        for name, value in trainer.teacher.white.state_dict().items():
+            assert torch.equal(value, teacher.state_dict()[f"white.{name}"])
+        trainer.run(lambda line: None)
+        with pytest.raises(UsageError, match="does not say"):
+            Trainer(untaught, source, tmp_path / "untaught", "cpu", start, teacher=teacher)
 
 
 def test_a_grey_photo_to_be_enlarged_becomes_a_grey_one(recipe_path: Path) -> None:

@@ -47,6 +47,12 @@ def train(
         typer.Option("--start", metavar="NAME", show_default=False,
                      help="Model, or its folder, whose weights a new run starts from."),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", metavar="NAME", show_default=False,
+                     help="Model, or its folder, that teaches, for recipes that say so."
+                          " [default: that of --start]"),
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option("--features", metavar="FILE", show_default=False,
@@ -66,7 +72,7 @@ def train(
     the step in hand and saves it, the second aborts. The model folder (weights, card) is written at
     the end, or when --steps is reached.
     """
-    from denoisetool.engine import pick_device
+    from denoisetool.engine import load_net, pick_device
     from denoisetool.registry import Registry
     from denoisetool.training import args, export
     from denoisetool.training.data import load_photos
@@ -94,7 +100,10 @@ def train(
 
     try:
         weights = None if start is None else start_weights(plan, Registry().find(start))
-        trainer = Trainer(plan, source_for(plan, images), workplace, name, weights, features)
+        other = None if teacher is None else Registry().find(teacher)
+        teaches = None if other is None else load_net(other.card, other.weights)
+        source = source_for(plan, images)
+        trainer = Trainer(plan, source, workplace, name, weights, features, teaches)
         if trainer.step:
             print_error(f"continuing at step {trainer.step} of {plan.steps}")
         with interruptible(STOPPING) as interrupts:

@@ -56,20 +56,26 @@ class Trainer:
         start: weights to start from, and to be pulled back to; None for random ones. A checkpoint
             keeps what it is pulled to.
         features: file of frozen features for a recipe with a content loss.
+        teacher: the net that teaches, for a recipe with `taught`; None for the one at the start.
 
     Raises:
         ModelError: the checkpoint there belongs to another architecture, or lacks the critic.
         UsageError: the recipe's net has experts that its mix does not speak of, or the reverse; or
-            it lacks its features, the model that teaches, or the one that it is pulled back to.
+            it lacks its features, the model that teaches, or the one that it is pulled back to;
+            or the one that teaches cannot, or has nothing to teach.
     """
 
     def __init__(
         self, recipe: Recipe, source: Source, folder: Path, device: str,
         start: Mapping[str, Tensor] | None = None, features: Path | None = None,
+        teacher: nn.Module | None = None,
     ) -> None:  # fmt: skip
-        if recipe.taught and start is None:
-            hint = "give it with --start, and give it again to go on"
-            raise UsageError("the recipe's net is taught by the model it starts from", hint=hint)
+        if recipe.taught and start is None and teacher is None:
+            what = "the recipe's net is taught by another model, or by the one it starts from"
+            hint = "give it with --teacher or --start, and give it again to go on"
+            raise UsageError(what, hint=hint)
+        if teacher is not None and not recipe.taught:
+            raise UsageError("the recipe does not say what a teacher is to teach")
         self.recipe, self.source, self.folder = recipe, source, folder
         self.team = Team()
         self.device = torch.device(device)
@@ -90,7 +96,7 @@ class Trainer:
         self.experts = [experts[name] for name in source.turns]
         self.start_weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         self.anchor = [p.detach().clone() for p in self.net.parameters()] if recipe.pull else []
-        self.teacher = Teacher(self.net) if recipe.taught else None
+        self.teacher = self._taught_by(teacher or self.net) if recipe.taught else None
         self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
         self.objective = Objective(recipe, self.device, features, self.team)
         self.usual_norms = [recipe.clip] * len(self.experts)
@@ -180,6 +186,11 @@ class Trainer:
             torch._foreach_lerp_(mine, current, 1 - decay)
         self.objective.teach(output, batch.target, self.recipe.rate_at(self.step))
         return mean_psnr(output.detach(), batch.target)
+
+    def _taught_by(self, net: nn.Module) -> Teacher:
+        sides = {self.recipe.shape_at(step)[1] for step in (0, self.recipe.steps - 1)}
+        channels: int = self.recipe.net_args.get("channels", 3)
+        return Teacher(net, self.device, channels, sides)
 
     def _pull(self, share: float) -> None:
         """Go a share of the way back to the weights at the start."""

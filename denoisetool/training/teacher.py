@@ -20,11 +20,13 @@ the mean is far too much: taught by it there too, the net left 41.6 dB of Kodak'
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from denoisetool.errors import UsageError
 from denoisetool.nets.experts import (
     APART,
     THIRD,
@@ -56,22 +58,33 @@ REACH = 6
 
 
 class Teacher:
-    """The two experts of a net as it is now; what becomes of it later does not matter.
+    """Two experts of a net as it is now; what becomes of it later does not matter.
 
     A smaller net that takes the place of the one for white noise in soft photos learns from that
     one alone, see `lesson`: what a camera's noise is like it must not learn.
 
     Args:
-        net: an `Experts`, on its device.
+        net: an `Experts`.
+        device: where the batches are.
+        channels: that they have.
+        sides: of their patches, in pixels.
 
     Raises:
-        TypeError: another net.
+        UsageError: another net, or one that such patches cannot go through.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(
+        self, net: nn.Module, device: torch.device, channels: int, sides: Iterable[int]
+    ) -> None:
         if not isinstance(net, Experts):
-            raise TypeError("only a net with experts can teach")
-        own = copy.deepcopy(net).eval()
+            what = "the model that teaches has no experts for cameras' and for white noise"
+            raise UsageError(what, hint="take balanced, or another of that net")
+        if net.camera.head.in_channels != channels:
+            raise UsageError("the model that teaches is for another number of channels")
+        step = 2 * net.white.stride  # it looks at every other pixel
+        if any(side % step for side in sides):
+            raise UsageError(f"the model that teaches needs patches that are multiples of {step}")
+        own = copy.deepcopy(net).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.camera, self.white = own.camera, own.white
 
     def target(self, batch: Batch, step: int) -> Tensor:
