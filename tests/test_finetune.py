@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import filelock
 import numpy as np
@@ -19,11 +20,11 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 from safetensors.torch import load_file
 
-from denoisetool import files, formats, session
+from denoisetool import files, formats, nets, session
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine
 from denoisetool.errors import DiskFull, ModelError, NoInputError, UsageError
-from denoisetool.finetune import dataset, tune
+from denoisetool.finetune import dataset, result, tune
 from denoisetool.finetune import run as module
 from denoisetool.finetune.collect import Line
 from denoisetool.finetune.run import Done, Listener, Plan, Wishes, look, train
@@ -37,6 +38,7 @@ from denoisetool.training.loop import Trainer
 from denoisetool.training.team import Team
 from tests.conftest import Cli
 from tests.photos import NAMES, render
+from tests.tiny import model as tiny_model
 
 RECIPE = """
 name = "tiny"
@@ -344,7 +346,7 @@ def test_experts_get_one_of_their_own_and_forget_nothing(
     moved = [not torch.equal(after[k], after[f"{done.plan.kind}.{k[4:]}"]) for k in own]
     assert any(moved) is (done.curve.share > 0)
     card = load_card(done.installed)
-    assert card.net_args["own"] is True
+    assert card.net_args["own"] == done.plan.kind
     assert card.overlap_for("own") >= card.overlap
     engine = Engine(card, done.installed, "cpu", "fp32")
     denoiser = Denoiser(engine)
@@ -358,6 +360,22 @@ def test_experts_get_one_of_their_own_and_forget_nothing(
     more, _ = _finetune(again)
     assert more.plan.expert == "own"
     assert load_card(more.folder).net_args == card.net_args
+
+
+@pytest.mark.parametrize("kind", ["camera", "white"])
+def test_a_net_of_its_own_has_the_shape_of_that_which_it_begins_as(
+    kind: str, home: Path, tmp_path: Path
+) -> None:
+    shape: Any = {"widths": [8, 16], "blocks": [1, 1], "level_width": 4}
+    other = {"widths": [4, 8], "second_kernel": 1}
+    tiny_model(tmp_path / "two", "experts", **shape, camera=other)
+    net_args, weights = result.start_of(Registry().find(str(tmp_path / "two")), kind)
+    net = nets.build("experts", net_args)
+    net.load_state_dict(weights)
+    x = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(net(x, "own"), net(x, kind))
+        assert not torch.equal(net(x, "own"), net(x, "white" if kind == "camera" else "camera"))
 
 
 def test_batches_are_the_same_each_time_and_can_be_shared(start: Entry, tmp_path: Path) -> None:

@@ -267,6 +267,7 @@ def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None
         ({"coarse": {}, "soft": 1}, "coarse_by is 2, 4 or 8"),
         ({"coarse": {}, "coarse_by": [3], "soft": 1}, "coarse_by is 2, 4 or 8"),
         ({"coarse_by": [2], "soft": 1}, "coarse_by is 2, 4 or 8"),
+        ({"own": "soft"}, "own is camera"),
     ],
 )
 def test_impossible_looks(more: dict[str, Any], message: str) -> None:

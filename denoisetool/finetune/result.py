@@ -61,19 +61,20 @@ def start_of(entry: Entry, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]
             if key.startswith(f"{kind}.")
         }
         weights = {**weights, **copied}
-    return entry.card.net_args | {"own": True}, weights
+    return entry.card.net_args | {"own": entry.card.net_args.get("own") or kind}, weights
 
 
 def write(
-    folder: Path, parent: Entry, weights: Mapping[str, Tensor], *, name: str, expert: str,
-    shots: Sequence[Shot], provenance: Mapping[str, Any], pairs: int,
+    folder: Path, parent: Entry, net_args: Mapping[str, Any], weights: Mapping[str, Tensor], *,
+    name: str, expert: str, shots: Sequence[Shot], provenance: Mapping[str, Any], pairs: int,
 ) -> Path:  # fmt: skip
     """Write the model.
 
     Args:
         folder: made if need be.
         parent: the model it comes from, whose card it keeps but for what changed.
-        weights: of its net, in the parent's form.
+        net_args: of its net, see `start_of`.
+        weights: of its net.
         name: of the new model.
         expert: the one that was trained, '' for the one net.
         shots: how the photos were taken.
@@ -86,8 +87,7 @@ def write(
     half = {key: value.half().contiguous() for key, value in weights.items()}
     data = save(half)
     card = tomllib.loads((parent.folder / CARD_FILE).read_text(encoding="utf-8"))
-    net_args = parent.card.net_args | ({"own": True} if expert else {})
-    net = nets.build(parent.card.net, net_args)
+    net = nets.build(parent.card.net, dict(net_args))
     net.load_state_dict({key: value.float() for key, value in half.items()})
     net.eval()
     own = members(net)[expert]
@@ -102,7 +102,7 @@ def write(
     card |= {
         "name": name,
         "title": f"{parent.name}, fine-tuned for {of}",
-        "net_args": net_args,
+        "net_args": dict(net_args),
         "parameters": sum(p.numel() for p in net.parameters()),
         "weights_sha256": hashlib.sha256(data).hexdigest(),
         "cameras": made_for,

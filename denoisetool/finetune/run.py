@@ -208,9 +208,6 @@ def begin(wishes: Wishes, listener: Listener) -> Plan:
         (folder / left).unlink(missing_ok=True)
     collected.save(folder)
     kind = "camera" if collected.kind == OWN else collected.kind
-    if kind == "white" and "camera" in wishes.start.card.net_args:
-        what = f"these photos have white noise, and the net of {wishes.start.name!r} for it is of"
-        raise UsageError(f"{what} another size than a camera's", hint="use --from fast")
     loss = wishes.loss
     if loss == "auto":
         loss = corruption.choose(dataset.load(folder, "train"))
@@ -278,9 +275,10 @@ def finish(wishes: Wishes, plan: Plan, weights: Any, curve: tune.Curve) -> Done:
         "loss": plan.loss, "pairs": plan.pairs, "share": curve.share,
         "minutes": round(curve.seconds / 60, 1),
     }  # fmt: skip
+    net_args, _ = result.start_of(entry, plan.kind)
     made = result.write(
-        folder / "model", entry, weights, name=plan.name, expert=plan.expert, shots=plan.shots,
-        provenance=provenance, pairs=plan.pairs,
+        folder / "model", entry, net_args, weights, name=plan.name, expert=plan.expert,
+        shots=plan.shots, provenance=provenance, pairs=plan.pairs,
     )  # fmt: skip
     verdict = judge(wishes, plan, made, weights)
     result.add_scores(made, verdict)

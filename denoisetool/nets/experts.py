@@ -1,4 +1,4 @@
-"""Two nets of one shape, each for one kind of noise; a photo goes through one of them.
+"""Two nets, each for one kind of noise; a photo goes through one of them.
 
 A small net that must know white noise and a camera's correlated noise is good at neither: with half
 of its training on white noise alone it lost 0.6 dB on it (sigma 25, 2000 steps), and still lost
@@ -70,7 +70,8 @@ class Experts(nn.Module):
 
     Args:
         level_lift: of the nets for cameras' noise; white noise is not read too low.
-        own: whether there is a third one, for one camera's own noise.
+        own: of which kind the shape of a third one is, for one camera's own noise, `camera` (or
+            true) or `white`; false for none.
         soft: how many looks at a camera's noise in a soft photo, up to 3, see `SoftLook`; 0 for no
             other than elsewhere.
         apart: arguments of `UNet` that are others for a net that takes the second and third of
@@ -78,9 +79,9 @@ class Experts(nn.Module):
         coarse: arguments of `UNet` that are others for a net that then looks at the colours of a
             soft photo, made smaller; None for no such look.
         coarse_by: how many times smaller on each side, one look after the other; powers of two.
-        camera: arguments of `UNet` that are others for cameras' noise, the third one's too.
+        camera: arguments of `UNet` that are others for cameras' noise.
         ensemble: how many looks at every picture, mirrored and turned; see `SelfEnsemble`.
-        shape: all other arguments of `UNet`, the same for all.
+        shape: all other arguments of `UNet`, the same for all, and for that for white noise.
 
     Attributes:
         kinds: names of the kinds; the first is for whatever is not clearly another.
@@ -92,7 +93,7 @@ class Experts(nn.Module):
     """
 
     def __init__(
-        self, level_lift: float = 0.0, own: bool = False, soft: int = 0,
+        self, level_lift: float = 0.0, own: bool | str = False, soft: int = 0,
         apart: Mapping[str, Any] | None = None, coarse: Mapping[str, Any] | None = None,
         coarse_by: Sequence[int] = (), camera: Mapping[str, Any] | None = None, ensemble: int = 1,
         **shape: Any,
@@ -109,7 +110,9 @@ class Experts(nn.Module):
         for_cameras = {**shape, **(camera or {}), "level_lift": level_lift}
         self.camera = UNet(**for_cameras)
         self.white = UNet(**shape)
-        self.own = UNet(**for_cameras) if own else None
+        if own not in (False, True, "camera", "white"):
+            raise ValueError("own is camera, white, true or false")
+        self.own = UNet(**(shape if own == "white" else for_cameras)) if own else None
         self.apart = None if apart is None else UNet(**{**shape, **apart})
         self.coarse = None if coarse is None else ColourUNet(**{**shape, **coarse})
         self.soft, self.coarse_by, self.ensemble = soft, tuple(coarse_by), ensemble
