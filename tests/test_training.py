@@ -290,7 +290,12 @@ def test_a_small_net_learns_what_the_net_for_white_noise_finds(tmp_path: Path) -
     assert isinstance(trainer.net, Experts)
     for name, value in start.camera.state_dict().items():
         assert torch.equal(trainer.net.camera.state_dict()[name], value)
-    lesson, left = Teacher(start, torch.device("cpu"), 3, []).lesson(source.batch(1000), 0), []
+    cpu, left = torch.device("cpu"), []
+    own, other = (Teacher(start, cpu, 3, [], itself=itself) for itself in (True, False))
+    for taught_by, name in ((own, "white"), (other, "apart")):
+        for key, value in taught_by.white.state_dict().items():
+            assert torch.equal(value, start.state_dict()[f"{name}.{key}"])
+    lesson = own.lesson(source.batch(1000), 0)
     for net in (start, trainer.net):
         assert net.apart is not None
         with torch.no_grad():

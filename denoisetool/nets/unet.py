@@ -88,7 +88,10 @@ class UNet(nn.Module):
         down_blocks: residual blocks per scale on the way down, one scale less; None for as many
             as on the way up.
         second_kernel: side of the second convolution of each block, 3 or 1. With 1 a block has
-            five ninths of the cost, and a net of the same cost has more of them.
+            five ninths of the cost. After four minutes of one core each, at 19 to 20 kMAC and the
+            same speed, half of Kodak24 at sigma 25: with 3, one block at each scale on the way up,
+            none and one on the way down, two at the coarsest, 31.18 dB; with 1 and one or two more
+            at each, 31.30; with two at each and one and two on the way down, 31.42.
         unshuffle: folding factor of the first convolution.
         level_width: feature channels of the noise level estimator; 0 for a net without one.
         level_lift: how much more than the estimate the denoiser is told, as a share of it, up to

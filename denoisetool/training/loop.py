@@ -96,7 +96,7 @@ class Trainer:
         self.experts = [experts[name] for name in source.turns]
         self.start_weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         self.anchor = [p.detach().clone() for p in self.net.parameters()] if recipe.pull else []
-        self.teacher = self._taught_by(teacher or self.net) if recipe.taught else None
+        self.teacher = self._taught_by(teacher) if recipe.taught else None
         self.optimizer = MatrixOptimizer(self.net, recipe.weight_decay)
         self.objective = Objective(recipe, self.device, features, self.team)
         self.usual_norms = [recipe.clip] * len(self.experts)
@@ -187,10 +187,12 @@ class Trainer:
         self.objective.teach(output, batch.target, self.recipe.rate_at(self.step))
         return mean_psnr(output.detach(), batch.target)
 
-    def _taught_by(self, net: nn.Module) -> Teacher:
+    def _taught_by(self, net: nn.Module | None) -> Teacher:
+        """What teaches: another net, or this one as it is now."""
         sides = {self.recipe.shape_at(step)[1] for step in (0, self.recipe.steps - 1)}
         channels: int = self.recipe.net_args.get("channels", 3)
-        return Teacher(net, self.device, channels, sides)
+        itself = net is None and self.recipe.taught == "apart"
+        return Teacher(net or self.net, self.device, channels, sides, itself=itself)
 
     def _pull(self, share: float) -> None:
         """Go a share of the way back to the weights at the start."""

@@ -68,24 +68,30 @@ class Teacher:
         device: where the batches are.
         channels: that they have.
         sides: of their patches, in pixels.
+        itself: whether a small net for soft photos learns from the net that it is a part of, and so
+            from that for white noise. Else what looks at soft photos beside the first net teaches.
 
     Raises:
         UsageError: another net, or one that such patches cannot go through.
     """
 
     def __init__(
-        self, net: nn.Module, device: torch.device, channels: int, sides: Iterable[int]
-    ) -> None:
+        self, net: nn.Module, device: torch.device, channels: int, sides: Iterable[int],
+        *, itself: bool = False,
+    ) -> None:  # fmt: skip
         if not isinstance(net, Experts):
             what = "the model that teaches has no experts for cameras' and for white noise"
             raise UsageError(what, hint="take balanced, or another of that net")
         if net.camera.head.in_channels != channels:
             raise UsageError("the model that teaches is for another number of channels")
-        step = 2 * net.white.stride  # it looks at every other pixel
+        white = net.white if itself else net.apart or net.white
+        step = 2 * white.stride  # it looks at every other pixel
         if any(side % step for side in sides):
             raise UsageError(f"the model that teaches needs patches that are multiples of {step}")
-        own = copy.deepcopy(net).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.camera, self.white = own.camera, own.white
+        self.camera, self.white = (
+            copy.deepcopy(each).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for each in (net.camera, white)
+        )
 
     def target(self, batch: Batch, step: int) -> Tensor:
         """What the net is to give for a batch: between the clean patches and what both find.
