@@ -179,8 +179,8 @@ class SoftLook(nn.Module):
     correlated for noise as well. Then it finds fine noise that the others leave, and takes broad
     parts of the picture for noise, which do not count.
 
-    Both looks need a net that believes what it is told. The nets for white noise whose blocks end in
-    a pointwise convolution are better at their own noise, and go by what they see: with that of
+    Both looks need a net that believes what it is told. Nets for white noise whose blocks end in a
+    pointwise convolution are better at their own noise, and go by what they see: with that of
     `fast` every third photo of `nam` comes out 2 dB worse. So these looks are another net's there.
 
     What is left is blotches of colour. They are found in the cleaned photo, made smaller, by a net
