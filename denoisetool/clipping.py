@@ -166,15 +166,44 @@ class Tables(NamedTuple):
     left: Float
 
 
-def tables(level: float) -> Tables:
-    """What clipping to 0..1 does to normal noise with a standard deviation of `level`."""
+class Cut(NamedTuple):
+    """Normal noise over the whole scale, and what clipping does to it; (STEPS + 1,) float64.
+
+    Attributes:
+        scale: means before, from 0 to 1.
+        black: the lower end, in standard deviations from them.
+        white: the upper end.
+        under: share of samples at the lower end.
+        over: share at the upper end.
+        low: density of the standard normal distribution at the lower end.
+        high: at the upper end.
+        mean: means after.
+    """
+
+    scale: npt.NDArray[np.float64]
+    black: npt.NDArray[np.float64]
+    white: npt.NDArray[np.float64]
+    under: npt.NDArray[np.float64]
+    over: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    mean: npt.NDArray[np.float64]
+
+
+def cut(level: float) -> Cut:
+    """Normal noise with a standard deviation of `level`, above 0, clipped to 0..1."""
     scale = np.linspace(0, 1, STEPS + 1)
     black, white = (-scale) / level, (1 - scale) / level
     under, over = normal(black), normal(-white)
     low, high = np.exp(-np.square(np.stack([black, white])) / 2) / math.sqrt(2 * math.pi)
-    inside = 1 - under - over
-    after = scale * inside + level * (low - high) + over
-    power = (scale**2 + level**2) * inside + 2 * scale * level * (low - high) + over
+    mean = scale * (1 - under - over) + level * (low - high) + over
+    return Cut(scale, black, white, under, over, low, high, mean)
+
+
+def tables(level: float) -> Tables:
+    """What clipping to 0..1 does to normal noise with a standard deviation of `level`."""
+    scale, black, white, under, over, low, high, after = cut(level)
+    power = (scale**2 + level**2) * (1 - under - over) + 2 * scale * level * (low - high) + over
     power += level**2 * (black * low - white * high)
     found = (scale - np.interp(scale, after, scale), np.interp(scale, after, under + over))
     left = np.interp(scale, after, power - np.square(after)) / level**2

@@ -83,7 +83,7 @@ def test_every_kind_keeps_shape_range_and_seed(kind: str) -> None:
     other, _ = Degradation({kind: 1.0}, seed=2)(clean)
     torch.testing.assert_close(noisy, again, atol=0, rtol=0)
     assert not torch.equal(noisy, other)
-    if kind in ("clipped", "camera", "raw", "correlated", "clean"):
+    if kind in ("clipped", "cut", "camera", "raw", "correlated", "clean"):
         levels = noisy * 255
         torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
 
@@ -149,6 +149,15 @@ def test_white_noise_would_fail_the_statistics_above() -> None:
     found = statistics(noisy - target)
     assert abs(found["luma1"]) < 0.05
     assert found["kurtosis"] < 3.3
+
+
+@pytest.mark.parametrize("value", [0.0, 4 / 255, 0.5, 1.0])
+def test_the_target_of_cut_noise_is_what_clipping_makes_of_its_mean(value: float) -> None:
+    noisy, target = Degradation({"cut": 1.0}, seed=0)(torch.full((8, 3, 64, 64), value))
+    means = target.mean((1, 2, 3))
+    torch.testing.assert_close(noisy.mean((1, 2, 3)), means, atol=5e-3, rtol=0)
+    assert (means.max() - value > 0.03) == (value < 0.1)
+    assert (value - means.min() > 0.03) == (value > 0.9)
 
 
 def test_raw_noise_is_hardly_correlated_and_brightens_what_is_black() -> None:

@@ -134,7 +134,7 @@ def start_weights(plan: Recipe, entry: Entry) -> dict[str, Tensor]:
         ModelError: they are damaged, of another net, or of a U-Net of fewer scales.
     """
     from denoisetool import nets
-    from denoisetool.engine.core import load_net
+    from denoisetool.engine import load_net
     from denoisetool.training.grow import grown
 
     if entry.card.net != plan.net:

@@ -25,10 +25,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from denoisetool import clipping
 from denoisetool.training.demosaic import bilinear, gradient_corrected, mosaic
 from denoisetool.training.tone import ToneCurve
 
-KINDS = ("camera", "raw", "gaussian", "clipped", "correlated", "textbook", "clean", "colour")
+KINDS = (
+    "camera", "raw", "gaussian", "clipped", "correlated", "textbook", "clean", "colour", "cut",
+)  # fmt: skip
 DEFAULT_MIX = {
     "camera": 0.28,  # the camera chain
     "raw": 0.12,  # a sensor's noise that nothing but development has changed
@@ -178,6 +181,20 @@ class Degradation:
 
     def _clipped(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         return self._as_file(clean + self._white(clean), jpeg=0.15), clean
+
+    def _cut(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """White noise in an 8-bit file, whose mean is kept: `clipping.undo` finds what was there.
+
+        A net that is to find that too learns a mixture of both, and what undoes it takes that for
+        the mean.
+        """
+        sigma = self._uniform(len(clean), 1e-3, MAX_SIGMA)
+        noisy = self._as_file(clean + sigma * self._normal(tuple(clean.shape)), jpeg=0.15)
+        means = []
+        for level, patch in zip(sigma.flatten().tolist(), clean, strict=True):
+            known = clipping.cut(level)
+            means.append(torch.from_numpy(np.interp(patch.numpy(), known.scale, known.mean)))
+        return noisy, torch.stack(means).to(clean.dtype)
 
     def _correlated(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         count, side = len(clean), clean.shape[-1]
