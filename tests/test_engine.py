@@ -391,7 +391,7 @@ def test_the_bundled_model_tells_white_noise_from_a_cameras() -> None:
 
 @pytest.mark.parametrize("name", ["fast", "balanced"])
 def test_the_shadows_of_a_clipped_noisy_file_come_out_dark(name: str) -> None:
-    """At least two thirds of what clipping has added to their brightness is gone."""
+    """At least five sixths of what clipping has added to their brightness are gone."""
     entry = Registry().find(name)
     denoiser = Denoiser(Engine(entry.card, entry.folder, "cpu", "fp32"))
     clean = np.full((256, 256, 3), 4.0)
@@ -401,5 +401,5 @@ def test_the_shadows_of_a_clipped_noisy_file_come_out_dark(name: str) -> None:
     assert denoiser.denoise(photo).kind == "white"
     added, left = (picture[:, :112].mean() - 4 for picture in (white, photo.pixels))
     assert added > 13
-    assert abs(left) < added / 3
+    assert abs(left) < added / 6
     assert abs(photo.pixels[:, 144:].mean() - 120) < 2
