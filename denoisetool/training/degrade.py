@@ -185,8 +185,10 @@ class Degradation:
     def _cut(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """White noise in an 8-bit file, whose mean is kept: `clipping.undo` finds what was there.
 
-        A net that is to find that too learns a mixture of both, and what undoes it takes that for
-        the mean.
+        A net that is to find that too, from `clipped`, learns something between the two, which is
+        then taken for the mean. A large part of 4 levels in noise of 40 (18.0 in the file) came out
+        at 8.4 with a net of 27500 steps, at 13.6 after 17500 more with a third of `clipped`, and at
+        5.7 after another 3000 with two fifths of this.
         """
         sigma = self._uniform(len(clean), 1e-3, MAX_SIGMA)
         noisy = self._as_file(clean + sigma * self._normal(tuple(clean.shape)), jpeg=0.15)
