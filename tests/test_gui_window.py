@@ -2,13 +2,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from denoisetool import formats
+from denoisetool import files, formats
 from denoisetool.settings import config_path, resolve
 from tests import qt, tiny
 from tests.e2e import pictures, processes
@@ -336,6 +337,30 @@ def test_photos_leave_the_queue_and_only_the_rest_is_done(
     qt.until(lambda: len(page.model.items) == 3)
 
 
+def test_a_search_without_an_end_is_given_up_with_clear(
+    opened: Open, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = files.walk
+    begun, over = threading.Event(), threading.Event()
+
+    def endless(paths: Sequence[Path], **given: Any) -> Iterator[object]:
+        while not over.wait(0.01):
+            yield from walk(paths, **given)
+            begun.set()
+
+    page = opened().photos
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "walk", endless)
+        page.add([photos])
+        assert begun.wait(qt.LIMIT)
+    try:
+        page.clear()
+        page.add([photos / "a.jpg"])
+        qt.until(lambda: len(page.model.items) == 1)
+    finally:
+        over.set()
+
+
 def test_what_is_still_looked_for_when_photos_leave_the_queue(
     opened: Open, photos: Path, tmp_path: Path
 ) -> None:
@@ -343,7 +368,7 @@ def test_what_is_still_looked_for_when_photos_leave_the_queue(
     page = window.photos
     go = threading.Event()
     find = page._find
-    page._find = lambda paths: (go.wait(qt.LIMIT), find(paths))[1]  # type: ignore[method-assign]
+    page._find = lambda *given: (go.wait(qt.LIMIT), find(*given))[1]  # type: ignore[method-assign]
     page.add([photos])
     page.clear()
     assert not page._queue.isVisible()

@@ -219,9 +219,9 @@ class PhotosPage(QWidget):
             self._stack.setCurrentIndex(1)
             self._queue.show()
             self.message.emit(self.tr("Looking for photos…"))
-            todo = list(paths)
+            todo, asked = list(paths), self._round
             self._looking += 1
-            self._finder.run(lambda: self._find(todo), partial(self._found, self._round))
+            self._finder.run(lambda: self._find(todo, asked), partial(self._found, asked))
 
     def choose_photos(self) -> None:
         """Ask for photos."""
@@ -291,8 +291,8 @@ class PhotosPage(QWidget):
 
     # -- what happens ---------------------------------------------------------------------------
 
-    def _find(self, paths: list[Path]) -> list[Item]:
-        """The photos behind paths; in a thread."""
+    def _find(self, paths: list[Path], asked: int) -> list[Item]:
+        """The photos behind paths, as long as they are wanted; in a thread."""
         from denoisetool import files, formats
 
         megapixels = [0.0]
@@ -308,6 +308,8 @@ class PhotosPage(QWidget):
 
         items: list[Item] = []
         for found in files.walk(paths, sniff=sniff, unsupported=formats.unsupported_kind):
+            if asked != self._round:  # cleared: what is added next must not wait for this
+                break
             if isinstance(found, files.Source):
                 items.append(Item(found.path, megapixels[0]))
             elif isinstance(found, files.Problem):
