@@ -41,6 +41,6 @@ def bm3d(noisy: npt.NDArray[np.float32], strength: float) -> Picture:
 
 RIVALS: dict[str, tuple[Method, Callable[[float | None], tuple[float, ...]]]] = {
     "nlm": (nlm, lambda sigma: (3, 5, 8) if sigma is None else (0.5 * sigma, 0.65 * sigma)),
-    "bm3d": (bm3d, lambda sigma: (10, 20) if sigma is None else (sigma,)),
+    "bm3d": (bm3d, lambda sigma: (10, 15, 20) if sigma is None else (sigma,)),
 }
 """What each is called, and the strengths to try: at a known sigma, or where nobody knows it."""
