@@ -7,6 +7,7 @@ from denoisetool import nets
 from denoisetool.errors import ModelError
 from denoisetool.nets.ensemble import LOOKS, SelfEnsemble
 from denoisetool.nets.experts import (
+    SECOND,
     THIRD,
     ColourUNet,
     Experts,
@@ -16,7 +17,7 @@ from denoisetool.nets.experts import (
     fine,
     found_apart,
     members,
-    share_apart,
+    mildness,
     told_apart,
     told_coarse,
     told_firmly,
@@ -196,7 +197,7 @@ def test_two_experts_look_at_soft_photos_and_each_can_have_a_size_of_its_own() -
         even = evened(level)
         assert level.std() > 1.5 * even.std() > 0
         second = found_apart(both.white, x, told_apart(even), 2)
-        wanted = torch.lerp(both.camera(x, even), second, share_apart(even))
+        wanted = torch.lerp(both.camera(x, even), second, SECOND * mildness(even))
         torch.testing.assert_close(both(x, "soft"), wanted)
         assert not torch.equal(second, both.camera(x))
         torch.testing.assert_close(both.for_kind("soft").level(x), level)
@@ -225,10 +226,11 @@ def test_other_nets_can_look_apart_firmly_and_at_colours_in_smaller_pictures() -
         net.camera.levels.last.weight *= 5 / 255 / net.camera.level(x).mean()
         level = evened(net.camera.level(x))
         second = found_apart(net.apart, x, told_apart(level), 2)
-        found = torch.lerp(net.camera(x, level), second, share_apart(level))
+        mild = mildness(level)
+        found = torch.lerp(net.camera(x, level), second, SECOND * mild)
         third = net.apart(x, told_firmly(level))
         assert not torch.equal(third, net.apart(x, level))
-        found = found + THIRD * fine(third - found)
+        found = found + THIRD * mild * fine(third - found)
         for by in (2, 4):
             more = coarse_colour(net.coarse, x - found, told_coarse(level, by), by)
             luma = (more * torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1)
@@ -324,9 +326,9 @@ def test_levels_of_soft_photos_are_the_neighbourhoods_where_noise_is_mild() -> N
     torch.testing.assert_close(evened(5 * level), 5 * level)
     told = [255 * float(told_apart(torch.full((1, 1, 1, 1), of / 255))) for of in (1, 3, 4, 6, 20)]
     assert told == pytest.approx([2.6, 7.8, 6.725, 7, 21], abs=1e-3)
-    shares = [share_apart(torch.full((1, 1, 2, 2), of / 255)) for of in (1, 12, 16, 20, 40)]
+    shares = [mildness(torch.full((1, 1, 2, 2), of / 255)) for of in (1, 12, 16, 20, 40)]
     assert shares[0].shape == (1, 1, 8, 8)
-    assert [float(s[0, 0, 3, 3]) for s in shares] == pytest.approx([0.5, 0.5, 0.325, 0.15, 0.15])
+    assert [float(s[0, 0, 3, 3]) for s in shares] == pytest.approx([1, 1, 0.5, 0, 0])
     levels = [torch.full((1, 1, 1, 1), of / 255) for of in (1, 5, 7.5, 20)]
     firmly = [255 * float(told_firmly(level)) for level in levels]
     assert firmly == pytest.approx([4.5, 22.5, 33.75, 55], abs=1e-3)

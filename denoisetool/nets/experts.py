@@ -39,12 +39,12 @@ FARTHER = 1 / 255
 0.3 dB more on `nam` with 1.5 times its noise, but a photo of fur in `polyu` comes out worse."""
 MILD, STRONG = 3 / 255, 5 / 255
 """Noise level up to which the first of these counts, and from which the second does."""
-USUAL, SELDOM = 0.5, 0.15
-"""How much counts what such a net finds, of mild and of strong noise. Of strong noise it sees too
-little in a quarter of the pixels: with a half, the nets of `balanced` alone have 1.1 dB less on
-every fourth dark scene."""
+SECOND = 0.5
+"""How much counts what such a net finds."""
 LIGHT, HEAVY = 12 / 255, 20 / 255
-"""Noise level up to which the first of these counts, and from which the second does."""
+"""Noise level up to which it counts what nets for white noise find in a soft photo, and from which
+it does not. Of strong noise that for cameras' finds more: with a little of the second look and all
+of the third one, every sixth dark scene loses 0.1 dB with the nets of `balanced`."""
 FIRM, MOST = 4.5, 55 / 255
 """What a net for white noise is told of a camera's noise when it looks at all pixels: so many times
 its level, at most this, the strongest that it knows. What it finds in more than a few pixels'
@@ -52,7 +52,7 @@ breadth is then a good part of the picture, see `fine`."""
 BROAD, THIRD = 8, 0.36
 """How many pixels broad, about, is what does not count of what it finds, and how much the rest
 counts. With the large net of `balanced` every second photo of `nam` gains 0.24 dB by this, every
-sixth of `polyu` 0.05, with 1.5 times the noise of `nam` 0.4, dark scenes 0.15."""
+sixth of `polyu` 0.05, with 1.5 times the noise of `nam` 0.4."""
 COARSE, COARSE_STRONG, COARSE_MOST = 2.26, 1.13, 8.5 / 255
 """What a net for coarse colours is told of those of a photo that is made smaller, `by` times: of
 the level in the large one, divided by the power 3/2 of `by`. Of strong noise the first look leaves
@@ -228,10 +228,11 @@ class SoftLook(nn.Module):
         found: Tensor = self.camera(x, level)
         if self.white is not None:
             second = found_apart(self.white, x, told_apart(level), 2)
-            found = torch.lerp(found, second, share_apart(level))
+            mild = mildness(level)
+            found = torch.lerp(found, second, SECOND * mild)
             if self.firm:
                 third = self.white(x, told_firmly(level))
-                found = found + THIRD * fine(third - found)
+                found = found + THIRD * mild * fine(third - found)
         if self.coarse is not None:
             for by in self.coarse_by:
                 found = found + coarse_colour(self.coarse, x - found, told_coarse(level, by), by)
@@ -251,11 +252,10 @@ def told_apart(level: Tensor) -> Tensor:
     return torch.lerp(torch.minimum(2 * level, level + FARTHER), firm, mild)
 
 
-def share_apart(level: Tensor) -> Tensor:
-    """How much counts what is found in pixels apart: (N, 1, H/4, W/4) to (N, 1, H, W)."""
+def mildness(level: Tensor) -> Tensor:
+    """How much nets for white noise count, in [0, 1]: (N, 1, H/4, W/4) to (N, 1, H, W)."""
     mild = ((HEAVY - level) / (HEAVY - LIGHT)).clamp(0, 1)
-    share = SELDOM + (USUAL - SELDOM) * mild
-    return F.interpolate(share, scale_factor=4.0, mode="bilinear", align_corners=False)
+    return F.interpolate(mild, scale_factor=4.0, mode="bilinear", align_corners=False)
 
 
 def told_coarse(level: Tensor, by: int) -> Tensor:
