@@ -25,7 +25,7 @@ BOUND = 1.15
 """How many times the usual noise may be taken away."""
 WHITE_SHARE, WHITE_LEAST = 0.8, 1.5 / 255
 """Share of the noise that the net for white noise must find too, and the least noise there must be.
-It finds 0.05 to 0.5 of the noise of cameras, 0.85 to 1.16 of white noise of 5 levels and more."""
+It finds 0.04 to 0.73 of the noise of cameras, 0.83 to 1.31 of white noise of 5 levels and more."""
 SHARP = 0.09
 """Sharpness from which a photo is not soft. `nam` has 0.02 to 0.06, `polyu` 0.02 to 0.14 (but for
 5 %), and Kodak, made smaller, 0.12 and more."""

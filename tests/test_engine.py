@@ -341,7 +341,7 @@ def test_every_thread_has_the_whole_machine_and_only_the_lanes_share_it(
 
 @pytest.mark.parametrize("model", ["fast", "balanced"])
 @pytest.mark.parametrize("correlated", [False, True])
-@pytest.mark.parametrize("seed", [5, 8])
+@pytest.mark.parametrize("seed", [5, 6])
 def test_a_shipped_model_tiled_agrees_with_the_whole_picture_within_one_level(
     model: str, correlated: bool, seed: int
 ) -> None:
