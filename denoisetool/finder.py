@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from denoisetool import noise, tiling
+from denoisetool.color import cells
 from denoisetool.engine import Float, OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
 from denoisetool.formats.exif import shot
@@ -215,14 +216,15 @@ class Finder:
 def _soft(photo: Photo, engine: NoiseEstimator) -> bool:
     """Whether a photo with a camera's noise is soft, by windows all over it."""
     windows = _samples(photo, engine.card, LEVEL_WINDOWS)
-    clean = list(windows)
+    clean, power = list(windows), list(windows)
 
     def look(index: int) -> None:
         found = engine.noise([windows[index]], "camera")[0]
         clean[index] = windows[index] - found.astype(np.float32)
+        _, power[index] = cells(found, cell=noise.SOFT_CELL)
 
     engine.lanes.each(look, range(len(windows)))
-    return noise.is_soft(clean, _levels(engine, windows, "camera"))
+    return noise.is_soft(clean, power, _levels(engine, windows, "camera"))
 
 
 def _samples(photo: Photo, card: ModelCard, count: int) -> list[Float]:

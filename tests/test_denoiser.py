@@ -249,10 +249,14 @@ def test_the_tiles_of_a_kind_of_noise_have_its_own_stride(white: float, side: in
 
 
 @pytest.mark.parametrize(
-    ("level", "sharp", "twice"), [(3.0, False, True), (1.0, False, False), (3.0, True, False)]
-)
+    ("found", "told", "sharp", "twice"),
+    [
+        (0.03, 0.06, False, True), (0.0015, 0.003, False, False), (0.03, 0.1, False, False),
+        (0.03, 0.06, True, False),
+    ],
+)  # fmt: skip
 def test_two_look_at_a_soft_photo_with_a_cameras_noise(
-    level: float, sharp: bool, twice: bool, monkeypatch: pytest.MonkeyPatch
+    found: float, told: float, sharp: bool, twice: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, columns = np.mgrid[:300, :410]
     grid = 128 + 60 * np.sin(rows / 9) * np.sin(columns / 9)
@@ -260,13 +264,12 @@ def test_two_look_at_a_soft_photo_with_a_cameras_noise(
         grid += 25 * np.sin(rows * 2.1) * np.sin(columns * 2.3)
     grid = np.rint(grid)
     photo = Photo(np.repeat(grid[..., None], 3, 2).astype(np.uint8), "png", "RGB")
-    engine = ExpertEngine(0.03, 0.01, 0.02)
-    told = np.full((8, 8), level / 255, np.float32)
-    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [told] * len(tiles))
+    engine, level = ExpertEngine(found, 0.01, 0.02), np.full((8, 8), told, np.float32)
+    monkeypatch.setattr(engine, "levels", lambda tiles, kind: [level] * len(tiles))
     report = Denoiser(engine, color_lock=False).denoise(photo)
     assert report.kind == "camera"
     taken = (grid - photo.pixels[..., 0])[50:250, 50:350].mean() / 255
-    assert taken == pytest.approx(0.02 if twice else 0.03, abs=0.003)
+    assert taken == pytest.approx(0.02 if twice else found, abs=0.003)
 
 
 def test_a_model_with_one_net_for_all_noise_is_asked_once() -> None:

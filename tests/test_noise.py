@@ -5,7 +5,6 @@ import torch.nn.functional as F
 
 from denoisetool import color, noise
 from denoisetool.photo import Pixels
-from denoisetool.training import teacher
 
 
 def _picture(dtype: str) -> Pixels:
@@ -116,25 +115,29 @@ def test_a_photo_has_the_noise_that_is_told_but_not_much_more_than_is_found(
     assert noise.level(maps, power) == pytest.approx(level)
 
 
-@pytest.mark.parametrize("smooth", [1, 3, 7])
-def test_sharpness_is_what_the_teacher_goes_by(smooth: int) -> None:
-    picture = torch.rand(3, 3, 60, 70, generator=torch.Generator().manual_seed(0))
-    picture = F.avg_pool2d(picture, smooth, 1)
-    parts = [np.asarray(p.permute(1, 2, 0)) for p in picture]
-    for part, one in zip(parts, teacher.sharpness(picture), strict=True):
-        assert noise.sharpness([part]) == pytest.approx(float(one), rel=1e-3)
-    assert noise.sharpness(parts) == pytest.approx(
-        float(teacher.sharpness(picture).mean()), rel=0.1
-    )
+@pytest.mark.parametrize(("smooth", "share"), [(1, 1.0), (2, 0.5), (7, 0.5)])
+def test_sharpness_is_what_neighbours_differ_of_what_pixels_two_apart_do(
+    smooth: int, share: float
+) -> None:
+    picture = torch.rand(3, 3, 120, 130, generator=torch.Generator().manual_seed(0))
+    parts = [np.asarray(p.permute(1, 2, 0)) for p in F.avg_pool2d(picture, smooth, 1)]
+    assert noise.sharpness(parts) == pytest.approx(share, rel=0.03)
+    slope = (np.arange(60)[:, None, None] / 60 * np.ones((60, 60, 3))).astype(np.float32)
+    assert noise.sharpness([slope]) == pytest.approx(0.25, rel=0.01)
+    assert noise.sharpness([np.full((20, 20, 3), 0.5, np.float32)]) == 0
 
 
-def test_a_photo_is_soft_if_neighbours_hardly_differ_and_there_is_noise() -> None:
+def test_a_photo_is_soft_if_neighbours_hardly_differ_and_noise_is_found_everywhere() -> None:
     rows, columns = np.mgrid[:64, :64]
     soft = np.repeat(0.5 + 0.3 * np.sin((rows + columns) / 8)[..., None], 3, 2).astype(np.float32)
     sharp = np.random.default_rng(0).random((64, 64, 3), np.float32)
-    noisy, quiet = (np.full((16, 16), n / 255, np.float32) for n in (3, 1))
-    assert noise.is_soft([soft], [noisy])
-    assert not noise.is_soft([soft], [quiet])
-    assert not noise.is_soft([soft, soft], [noisy, quiet])
-    assert not noise.is_soft([sharp], [noisy])
-    assert not noise.is_soft([soft, sharp], [noisy, noisy])
+    noisy, some, none = (np.full((16, 16, 3), (n / 255) ** 2, np.float32) for n in (3, 1, 0))
+    told, told_less = ([np.full((16, 16), n / 255, np.float32)] for n in (4, 1))
+    assert noise.is_soft([soft], [noisy], told)
+    assert not noise.is_soft([soft], [none], told)
+    assert not noise.is_soft([soft], [some], told)  # told more than is found: a texture
+    assert noise.is_soft([soft, soft], [noisy, some], told)
+    assert not noise.is_soft([soft, soft], [noisy, none], told)  # not everywhere
+    assert noise.is_soft([soft, soft], [some, none], told_less)  # little of it may hide
+    assert not noise.is_soft([sharp], [noisy], told)
+    assert not noise.is_soft([soft, sharp], [noisy, noisy], told)
