@@ -22,7 +22,9 @@ MPF = b"MPF\0"
 GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 ADOBE = b"Adobe"
 
-_MARKER_IN_SCAN = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""A pattern that begins with one fixed byte is searched for twenty times as fast as one that may
+begin with several, and nothing else runs in Python meanwhile."""
 
 Segment = tuple[int, bytes]
 """(marker without its 0xFF, payload without its length)."""
@@ -93,7 +95,7 @@ def parse(data: bytes, *, whole: bool = True) -> Layout:
             match = _MARKER_IN_SCAN.search(data, position + 2 + length)
             if match is None:
                 raise UnreadablePhoto("the JPEG file is cut short: its end marker is missing")
-            position = match.start(1) - 1
+            position = match.start()
             continue
         if not layout.scan:
             layout.segments.append((marker, data[position + 4 : position + 2 + length]))
