@@ -89,6 +89,8 @@ def test_the_steps_up_are_a_pixel_shuffle() -> None:
     ours = x.view(2, 3, 4, 3, 5).transpose(1, 2).reshape(2, 12, 3, 5)
     torch.testing.assert_close(shuffled(ours, 2), usual)
     torch.testing.assert_close(shuffled(ours, 2, usual), usual * 2)
+    with torch.no_grad():
+        torch.testing.assert_close(shuffled(ours, 2, usual.clone()), usual * 2)
 
 
 def test_a_told_level_is_obeyed(net: UNet) -> None:

@@ -2,7 +2,8 @@
 
 oneDNN can apply both to what a convolution has just computed, while that is still in the cache;
 as steps of their own each reads and writes all features once more. In float32 the results are the
-same to a thousandth of a level of 255, and the net takes a tenth less time.
+same to a thousandth of a level of 255, and the net takes a tenth less time; another twentieth, and
+memory, is saved by adding to the features where they are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ AGREEMENT = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 
 
 class FusedBlock(nn.Module):
-    """What a `ResidualBlock` computes, in two steps; shares its weights, under the same names."""
+    """What a `ResidualBlock` computes, in two steps; shares its weights, under the same names.
+
+    What goes in is changed: it is what comes out.
+    """
 
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
@@ -31,10 +35,10 @@ class FusedBlock(nn.Module):
         ops = torch.ops.mkldnn
         first, second = self.geometry
         inner = ops._convolution_pointwise(x, self.first.weight, None, *first, "relu", [], "")
-        change: Tensor = ops._convolution_pointwise.binary(
-            inner, x, self.second.weight, None, *second, "add", None, None, [], None
+        changed: Tensor = ops._convolution_pointwise_.binary(
+            x, inner, self.second.weight, None, *second, "add", None, None, [], None
         )
-        return change
+        return changed
 
 
 def fuse(net: nn.Module) -> int:
@@ -69,7 +73,7 @@ def _works(block: ResidualBlock) -> bool:
     x = x.contiguous(memory_format=torch.channels_last)
     try:
         with torch.inference_mode():
-            found, plain = FusedBlock(block)(x), block(x)
+            plain, found = block(x), FusedBlock(block)(x)
     except (AttributeError, RuntimeError, TypeError):  # missing, or of other arguments
         return False
     return bool((found - plain).abs().max() <= AGREEMENT[weight.dtype] * plain.abs().max())

@@ -29,13 +29,14 @@ def shuffled(x: Tensor, factor: int, plus: Tensor | None = None) -> Tensor:
 
     A pixel-shuffle for channels last: the channels of `x` are ordered by row and column within a
     cell first, colour last, so that what belongs together in memory stays together. PyTorch's own
-    order takes longer.
+    order takes longer. Where no gradients are wanted, the sum takes the place of `plus`.
     """
     count, channels, height, width = x.shape
     shape = (count, height, width, factor, channels // factor)
     rows = x.permute(0, 2, 3, 1).reshape(shape).transpose(2, 3)
     if plus is not None:
-        rows = plus.permute(0, 2, 3, 1).reshape(rows.shape) + rows  # in the order of `plus`
+        plus = plus.permute(0, 2, 3, 1).reshape(rows.shape)  # the sum is in its order
+        rows = plus + rows if torch.is_grad_enabled() else plus.add_(rows)
     out = rows.reshape(count, height * factor, width * factor, -1)
     return out.permute(0, 3, 1, 2)
 

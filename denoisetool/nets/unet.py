@@ -205,9 +205,10 @@ class UNet(nn.Module):
             if i == 0 and self.levels is not None and self.tell is not None:
                 level = self._told(centred) if level is None else level.to(centred.dtype)
                 features = features.add_(self.tell(level))
+        del centred  # what nobody needs any more is let go of: tiles are large
         features = self.middle(features)
         for i in reversed(range(len(skips))):
-            features = self.decoder[i](shuffled(self.up[i](features), 2, skips[i]))
+            features = self.decoder[i](shuffled(self.up[i](features), 2, skips.pop()))
         return shuffled(self.tail(features), self.unshuffle)
 
 
