@@ -6,6 +6,7 @@ picture each they meet only at the photo's end. NumPy and PyTorch release the in
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -18,12 +19,15 @@ class Lanes:
 
     Args:
         count: how many; with 1 all work is done by the caller.
-        prepare: called once in each of the threads.
+        prepare: called once in each of the threads, before there is anything to do.
     """
 
     def __init__(self, count: int = 1, prepare: Callable[[], None] | None = None) -> None:
         self.count = max(1, count)
         self._pool = ThreadPoolExecutor(self.count, "lane", initializer=prepare)
+        if prepare is not None and self.count > 1:
+            all_there = threading.Barrier(self.count)
+            wait([self._pool.submit(all_there.wait) for _ in range(self.count)])
 
     def each(self, work: Callable[[T], None], items: Sequence[T]) -> None:
         """Call `work` with every item, in any order, and return when all are done.

@@ -20,6 +20,7 @@ def test_items_are_done_at_the_same_time_in_prepared_threads() -> None:
     prepared: list[str] = []
     together = threading.Barrier(2, timeout=10)
     lanes = Lanes(2, lambda: prepared.append(threading.current_thread().name))
+    assert len(prepared) == 2  # what they set for the whole process is settled
 
     def meet(_: int) -> None:
         together.wait()
