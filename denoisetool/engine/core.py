@@ -36,7 +36,7 @@ Float = npt.NDArray[np.float32]
 
 AGREEMENT = 0.5 / 255
 """Largest rms difference from float32 on the probe at which a shorter precision is used."""
-CPU_TILE, GPU_TILE = 1472, 1536
+CPU_TILE, GPU_TILE = 1792, 1536
 """Sides beyond which a larger tile saves less context than it costs in cache misses and memory."""
 LANES = 2
 """How many tiles are under way at once."""
