@@ -36,8 +36,9 @@ Float = npt.NDArray[np.float32]
 
 AGREEMENT = 0.5 / 255
 """Largest rms difference from float32 on the probe at which a shorter precision is used."""
-CPU_TILE, GPU_TILE = 1792, 1536
-"""Sides beyond which a larger tile saves less context than it costs in cache misses and memory."""
+CPU_TILE, GPU_TILE = {2: 1792, 4: 1472}, 1536
+"""Sides beyond which a larger tile saves less context than it costs in cache misses and memory; on
+a CPU by the bytes of a number."""
 LANES = 2
 """How many tiles are under way at once."""
 MEMORY_SHARE = 0.25
@@ -225,7 +226,7 @@ class Engine:
             budget = self._free_memory() * MEMORY_SHARE / self.batch / self.lanes.count
         size = 4 if self.choice.precision == "fp32" else 2
         side = int((budget / ((self.card.bytes_per_pixel or BYTES_PER_PIXEL) * size / 4)) ** 0.5)
-        limit = CPU_TILE if self._device.type == "cpu" else GPU_TILE
+        limit = CPU_TILE[size] if self._device.type == "cpu" else GPU_TILE
         return max(128, min(limit, side // 16 * 16))
 
     def _free_memory(self) -> float:
