@@ -114,21 +114,6 @@ def test_the_level_told_is_the_mean_of_the_neighbourhood() -> None:
     torch.testing.assert_close(around(torch.full((1, 1, 3, 5), 0.2)), torch.full((1, 1, 3, 5), 0.2))
 
 
-def test_a_lift_tells_more_than_was_estimated_where_noise_is_mild(net: UNet) -> None:
-    if net.levels is None:
-        return
-    x, level = torch.rand(1, 3, 32, 32), torch.tensor([2.0, 8.0, 30.0]).view(3, 1, 1, 1) / 255
-    for value in level:
-        net.levels.forward = lambda _, v=value: v.expand(1, 1, 8, 8)  # type: ignore[method-assign, misc]
-        net.level_lift = 0.5
-        told = value + 0.5 * value.clamp(max=8 / 255)
-        with torch.inference_mode():
-            lifted = net(x)
-            torch.testing.assert_close(lifted, net(x, told.expand(1, 1, 8, 8)))
-            net.level_lift = 0.0
-            assert not torch.equal(lifted, net(x))
-
-
 @pytest.mark.parametrize(
     "args",
     [
@@ -147,7 +132,7 @@ def test_impossible_arguments(args: dict[str, Any]) -> None:
 
 def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
     torch.manual_seed(0)
-    both = nets.build("experts", SMALL | {"level_width": 8, "level_lift": 0.2})
+    both = nets.build("experts", SMALL | {"level_width": 8})
     assert isinstance(both, Experts)
     for parameter in both.parameters():
         torch.nn.init.normal_(parameter, 0, 0.05)
@@ -160,7 +145,6 @@ def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
     assert isinstance(one, UNet)
     assert kmac_per_pixel(both) == kmac_per_pixel(one)
     assert (both.stride, both.receptive_radius) == (one.stride, one.receptive_radius)
-    assert (both.camera.level_lift, both.white.level_lift) == (0.2, 0.0)
     assert tuple(members(both)) == both.kinds
     assert members(one) == {"": one}
 

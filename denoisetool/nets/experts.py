@@ -69,7 +69,6 @@ class Experts(nn.Module):
     """A `UNet` for each kind of noise.
 
     Args:
-        level_lift: of the nets for cameras' noise; white noise is not read too low.
         own: of which kind the shape of a third one is, for one camera's own noise, `camera` (or
             true) or `white`; false for none.
         soft: how many looks at a camera's noise in a soft photo, up to 3, see `SoftLook`; 0 for no
@@ -93,7 +92,7 @@ class Experts(nn.Module):
     """
 
     def __init__(
-        self, level_lift: float = 0.0, own: bool | str = False, soft: int = 0,
+        self, own: bool | str = False, soft: int = 0,
         apart: Mapping[str, Any] | None = None, coarse: Mapping[str, Any] | None = None,
         coarse_by: Sequence[int] = (), camera: Mapping[str, Any] | None = None, ensemble: int = 1,
         **shape: Any,
@@ -107,7 +106,7 @@ class Experts(nn.Module):
             raise ValueError("only a net for colour photos can have a coarse look at colours")
         if (coarse is not None) != bool(coarse_by) or set(coarse_by) - {2, 4, 8}:
             raise ValueError("coarse_by is 2, 4 or 8 for each look that coarse has")
-        for_cameras = {**shape, **(camera or {}), "level_lift": level_lift}
+        for_cameras = {**shape, **(camera or {})}
         self.camera = UNet(**for_cameras)
         self.white = UNet(**shape)
         if own not in (False, True, "camera", "white"):

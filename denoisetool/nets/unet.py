@@ -20,8 +20,6 @@ from denoisetool.nets.parts import shuffled
 
 LARGEST = 4096
 """Channels or blocks per scale beyond which a card is nonsense."""
-MILD = 8 / 255
-"""Noise level up to which estimates are lifted."""
 
 
 class ResidualBlock(nn.Module):
@@ -94,8 +92,6 @@ class UNet(nn.Module):
             at each, 31.30; with two at each and one and two on the way down, 31.42.
         unshuffle: folding factor of the first convolution.
         level_width: feature channels of the noise level estimator; 0 for a net without one.
-        level_lift: how much more than the estimate the denoiser is told, as a share of it, up to
-            `MILD`. Estimators read mild, correlated noise too low; see the model's card.
 
     Attributes:
         stride: height and width of an input must be multiples of this.
@@ -110,7 +106,6 @@ class UNet(nn.Module):
         down_blocks: Sequence[int] | None = None,
         unshuffle: int = 2,
         level_width: int = 0,
-        level_lift: float = 0.0,
         second_kernel: int = 3,
     ) -> None:
         super().__init__()
@@ -128,7 +123,6 @@ class UNet(nn.Module):
         if len(self.down_blocks) != len(scales):
             raise ValueError("down_blocks must have one entry less than widths")
         self.unshuffle, self.second_kernel = unshuffle, second_kernel
-        self.level_lift = level_lift
         self.stride: int = unshuffle * 2 ** len(scales)
         self.levels = LevelEstimator(channels, level_width) if level_width else None
         self.tell = nn.Conv2d(1, widths[1], 3, padding=1, bias=False) if level_width else None
@@ -175,12 +169,6 @@ class UNet(nn.Module):
         level: Tensor = self.levels((x - 0.5).to(self.head.weight.dtype))
         return level
 
-    def _told(self, centred: Tensor) -> Tensor:
-        """The level that the denoiser goes by when nobody else gives one."""
-        assert self.levels is not None
-        level: Tensor = self.levels(centred)
-        return level + self.level_lift * level.clamp(max=MILD) if self.level_lift else level
-
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         """Estimate the noise in `x`.
 
@@ -189,8 +177,7 @@ class UNet(nn.Module):
 
         Args:
             x: (N, C, H, W) in [0, 1], sides multiples of `stride`.
-            level: (N, 1, H/4, W/4) noise level in the unit of `x`; None has it estimated, and
-                lifted by `level_lift`.
+            level: (N, 1, H/4, W/4) noise level in the unit of `x`; None has it estimated.
 
         Returns:
             The noise, of the shape of `x`.
@@ -203,7 +190,7 @@ class UNet(nn.Module):
             skips.append(features)
             features = down(features)
             if i == 0 and self.levels is not None and self.tell is not None:
-                level = self._told(centred) if level is None else level.to(centred.dtype)
+                level = self.levels(centred) if level is None else level.to(centred.dtype)
                 features = features.add_(self.tell(level))
         del centred  # what nobody needs any more is let go of: tiles are large
         features = self.middle(features)
