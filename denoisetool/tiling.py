@@ -3,7 +3,9 @@
 Tiles start on multiples of the net's stride and carry a margin of real context on every side, so
 that a net whose influence ends within the margin gives exactly what the whole picture would give.
 Only the inner part of a tile counts; neighbours share a short ramp there, with weights that sum to
-one. At the picture's borders there is no ramp, and the context is the picture reflected.
+one. At the picture's borders there is no ramp and no context: nets learn from patches what a border
+is. Shown the picture reflected there, they took noise and its mirror image for a texture: 0.1 dB
+less on CIFAR-10, 0.005 on Kodak. Only what a side lacks to a multiple of the stride is reflected.
 
 What is blended is the *noise*, never the picture: an identity model returns its input exactly.
 """
@@ -33,7 +35,7 @@ class Span:
     """One tile along one axis, in picture coordinates.
 
     Attributes:
-        start, stop: the window the net sees; it may reach beyond the picture (reflected there).
+        start, stop: the window the net sees; it may end beyond the picture (reflected there).
         inner_start, inner_stop: the part that counts, inside the picture.
         fade_in, fade_out: length in pixels of the ramp at either end of the inner part.
     """
@@ -93,18 +95,17 @@ def spans(length: int, tile: int, margin: int, stride: int) -> list[Span]:
     Returns:
         Spans in order; their weights sum to one at every pixel.
     """
-    border = stride  # reflected context at the picture's own borders
     margin = -(-margin // stride) * stride
-    total = -(-(length + 2 * border) // stride) * stride
+    total = -(-length // stride) * stride
     shared = 2 * margin + -(-RAMP // stride) * stride
     tile = max(tile // stride * stride, shared + 2 * (-(-RAMP // stride) + 1) * stride)
     if total <= tile:
-        return [Span(-border, total - border, 0, length, 0, 0)]
+        return [Span(0, total, 0, length, 0, 0)]
     count = -(-(total - shared) // (tile - shared))
     even = -(-(total + (count - 1) * shared) // count)
     tile = -(-even // stride) * stride  # equal windows: one shape for the engine to prepare
     steps = (total - tile) // stride
-    starts = [i * steps // (count - 1) * stride - border for i in range(count)]
+    starts = [i * steps // (count - 1) * stride for i in range(count)]
     result = []
     for i, start in enumerate(starts):
         stop = start + tile
@@ -182,12 +183,10 @@ def extract(pixels: Pixels, tile: Tile, peak: float) -> Float:
     """
     height, width = pixels.shape[:2]
     rows, columns = tile.rows, tile.columns
-    top, bottom = max(rows.start, 0), min(rows.stop, height)
-    left, right = max(columns.start, 0), min(columns.stop, width)
-    window: npt.NDArray[Any] = pixels[top:bottom, left:right]
-    beyond = ((top - rows.start, rows.stop - bottom), (left - columns.start, columns.stop - right))
-    if any(max(pair) for pair in beyond):
-        window = np.pad(window, (*beyond, (0, 0)), mode="reflect")
+    window: npt.NDArray[Any] = pixels[rows.start : rows.stop, columns.start : columns.stop]
+    below, right = max(0, rows.stop - height), max(0, columns.stop - width)
+    if below or right:
+        window = np.pad(window, ((0, below), (0, right), (0, 0)), mode="reflect")
     out = window.astype(np.float32)
     out *= np.float32(1 / peak)
     return out if window.dtype.kind == "u" else np.clip(out, -OVERSHOOT, 1 + OVERSHOOT, out=out)

@@ -138,13 +138,17 @@ def test_each_expert_is_a_net_of_its_own_and_a_photo_pays_for_one() -> None:
         torch.nn.init.normal_(parameter, 0, 0.05)
     x = torch.rand(1, 3, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(both(x, "white"), both.white(x))
         torch.testing.assert_close(both(x), both.camera(x))
-        assert not torch.equal(both.white(x), both.camera(x))
+        assert both.white.levels is not None
+        level = both.white.level(x)
+        assert level.std() > 0.2 * level.mean()
+        torch.testing.assert_close(both(x, "white"), both.white(x, around(level)))
+        torch.testing.assert_close(both.for_kind("white").level(x), level)
+        assert not torch.equal(both(x), both(x, "white"))
     one = nets.build("unet", SMALL | {"level_width": 8})
     assert isinstance(one, UNet)
     assert kmac_per_pixel(both) == kmac_per_pixel(one)
-    assert (both.stride, both.receptive_radius) == (one.stride, one.receptive_radius)
+    assert (both.stride, both.receptive_radius) == (one.stride, one.receptive_radius + 32)
     assert tuple(members(both)) == both.kinds
     assert members(one) == {"": one}
 

@@ -27,8 +27,8 @@ def test_every_counting_pixel_has_its_margin_of_real_context(
     spans = tiling.spans(length, tile, margin, stride)
     for span in spans:
         assert (span.stop - span.start) % stride == 0
-        assert (span.start + stride) % stride == 0
-        assert span.start >= 0 or span.inner_start == 0
+        assert span.start % stride == 0
+        assert span.start >= 0
         if span.inner_start > 0:
             assert span.inner_start - span.start >= margin
         if span.inner_stop < length:
@@ -37,7 +37,7 @@ def test_every_counting_pixel_has_its_margin_of_real_context(
 
 
 @pytest.mark.parametrize(("stride", "margin"), [(1, 11), (8, 24), (16, 33)])
-def test_the_last_window_ends_with_the_reflected_border_and_none_is_left_out(
+def test_windows_begin_and_end_with_the_picture_and_none_is_left_out(
     stride: int, margin: int
 ) -> None:
     shared = 2 * -(-margin // stride) * stride + -(-tiling.RAMP // stride) * stride
@@ -45,8 +45,8 @@ def test_the_last_window_ends_with_the_reflected_border_and_none_is_left_out(
         for length in range(1, 4000, 7):
             spans = tiling.spans(length, tile, margin, stride)
             case = length, tile
-            assert spans[0].start == -stride, case
-            assert spans[-1].stop == -(-length // stride) * stride + stride, case
+            assert spans[0].start == 0, case
+            assert spans[-1].stop == -(-length // stride) * stride, case
             for one, following in pairwise(spans):
                 assert one.start < following.start <= one.stop - shared, case
 
@@ -72,9 +72,14 @@ def test_a_local_filter_sees_no_seam() -> None:
     pixels = rng.random((150, 170, 1)).astype(np.float32)
 
     def box(window: tiling.Float) -> tiling.Float:
-        return sum(  # type: ignore[return-value]
-            np.roll(np.roll(window, dy, 0), dx, 1) for dy in range(-3, 4) for dx in range(-3, 4)
-        ) / np.float32(49)
+        height, width = window.shape[:2]
+        around = np.pad(window, ((3, 3), (3, 3), (0, 0)))  # as convolutions see a border
+        return (
+            sum(  # type: ignore[return-value]
+                around[dy : dy + height, dx : dx + width] for dy in range(7) for dx in range(7)
+            )
+            / np.float32(49)
+        )
 
     def run(tile: int) -> tiling.Float:
         total = np.zeros(pixels.shape, np.float16)
@@ -106,7 +111,7 @@ def test_reflection_repeats_for_tiny_pictures(length: int) -> None:
     line = np.arange(length, dtype=np.uint8).reshape(length, 1, 1)
     (window,) = tiling.plan(length, 1, 64, 8, 16)
     out = tiling.extract(line, window, 255)
-    expected = np.pad(line[:, 0, 0], (16, window.rows.stop - length), mode="reflect")
+    expected = np.pad(line[:, 0, 0], (0, window.rows.stop - length), mode="reflect")
     np.testing.assert_allclose(out[:, 0, 0] * 255, expected, atol=1e-4)
 
 

@@ -24,6 +24,8 @@ from denoisetool.training.footprint import peak_bytes
 from denoisetool.training.loop import CHECKPOINT
 from denoisetool.training.teacher import smooth
 
+COUNTED = 512
+"""Side in pixels of the picture whose cost the card tells; in small ones borders cost a part."""
 SEEN = 0.5 / 255
 """Influence below this, half a level, does not count towards the tiles' context."""
 SPARE = 16
@@ -94,7 +96,9 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         **({"scale": scale} if scale > 1 else {}),
         "sigma_range": [recipe.sigma, recipe.sigma] if white else [0.0, 55.0],
         "color_space": "sRGB",
-        "kmac_per_pixel": round(max(kmac_per_pixel(each) for each in nets_of.values()), 2),
+        "kmac_per_pixel": round(
+            max(kmac_per_pixel(each, side=COUNTED) for each in nets_of.values()), 2
+        ),
         "parameters": sum(p.numel() for p in net.parameters()),
         "bytes_per_pixel": round(peak_bytes(recipe.net, net_args)),
         "weights_sha256": hashlib.sha256(data).hexdigest(),

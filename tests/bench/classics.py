@@ -5,9 +5,8 @@
 Prints JSON, an object for each case. `sr` takes the models that enlarge, all others those that do
 not. Pictures go straight through the net in float32, padded by reflection to its stride, and a net
 with experts is told that the noise is white; a row `command` is what the command writes instead:
-8 bits in, tiles, colour lock, the kind of noise found in the picture. It reflects the picture at
-its borders for the net to see, which counts where all of it is near one. `eightfold` is the mean
-over mirrored and turned pictures (Lim et al. 2017, "Enhanced deep residual networks"). Results are
+8 bits in, tiles, colour lock, the kind of noise found in the picture. `eightfold` is the mean over
+mirrored and turned pictures (Lim et al. 2017, "Enhanced deep residual networks"). Results are
 clamped and rounded to 8 bits before they are scored.
 
 `cifar`: the 10,000 test images of CIFAR-10, noise of sigma 30 of 255 clipped to [0, 1] and not
