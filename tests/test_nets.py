@@ -249,6 +249,20 @@ def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None
         torch.testing.assert_close(found[..., by:-by], ramp[..., by:-by], atol=1e-3, rtol=0)
 
 
+def test_the_net_for_coarse_colours_sees_no_border() -> None:
+    class Mean(ColourUNet):
+        def forward(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
+            assert level is not None
+            assert level.shape[2:] == (x.shape[2] // 4, x.shape[3] // 4)
+            return torch.nn.functional.avg_pool2d(x, 5, 1, 2)  # darker where zeros begin
+
+    flat = torch.full((1, 3, 48, 64), 0.6)
+    net = Mean(widths=[8, 16, 24], blocks=[1, 1, 1])
+    for by in (2, 4):
+        found = coarse_colour(net, flat, torch.zeros(1, 1, 12, 16), by)
+        torch.testing.assert_close(found, flat)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -30,9 +30,8 @@ SEEN = 0.5 / 255
 """Influence below this, half a level, does not count towards the tiles' context."""
 SPARE = 16
 """Overlaps are multiples of this many pixels at least: there are worse pictures than those that
-tell how far a net sees. Where they tell 55 of the net for cameras of `fast`, tiles with 56 differed
-from the whole by up to 2.7 levels in a texture with hard edges, with 64 by up to 1.2, with 80 by
-0.05: its card says 80."""
+tell how far a net sees. Where they told 55 of a net for cameras, tiles with 56 differed from the
+whole by up to 2.7 levels in a texture with hard edges, with 64 by up to 1.2, with 80 by 0.05."""
 
 
 def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[str, Any]]) -> Path:
