@@ -23,7 +23,7 @@ from denoisetool.nets.experts import (
     told_firmly,
 )
 from denoisetool.nets.parts import joined, kmac_per_pixel, phases, shuffled
-from denoisetool.nets.unet import UNet
+from denoisetool.nets.unet import Level, UNet
 
 SMALL = {"widths": [8, 16, 24], "blocks": [1, 1, 1]}
 
@@ -237,8 +237,8 @@ def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None
     """A net that takes everything for noise shows what becomes of a picture on the way."""
 
     class Everything(ColourUNet):
-        def forward(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-            assert level is not None
+        def forward(self, x: torch.Tensor, level: Level = None) -> torch.Tensor:
+            assert isinstance(level, torch.Tensor)
             assert level.shape[-1] * 4 == x.shape[-1]
             return x
 
@@ -251,8 +251,8 @@ def test_the_coarse_colours_of_a_flat_picture_are_found_where_they_are() -> None
 
 def test_the_net_for_coarse_colours_sees_no_border() -> None:
     class Mean(ColourUNet):
-        def forward(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-            assert level is not None
+        def forward(self, x: torch.Tensor, level: Level = None) -> torch.Tensor:
+            assert isinstance(level, torch.Tensor)
             assert level.shape[2:] == (x.shape[2] // 4, x.shape[3] // 4)
             return torch.nn.functional.avg_pool2d(x, 5, 1, 2)  # darker where zeros begin
 

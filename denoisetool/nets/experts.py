@@ -27,7 +27,7 @@ from denoisetool.modelcard import OWN, SOFT
 from denoisetool.nets.ensemble import SelfEnsemble
 from denoisetool.nets.ipt import IPT
 from denoisetool.nets.parts import joined, phases
-from denoisetool.nets.unet import UNet
+from denoisetool.nets.unet import Level, UNet
 from denoisetool.noise import LUMA
 
 APART, FIRMLY = 4.5 / 255, 0.3
@@ -159,7 +159,7 @@ class Experts(nn.Module):
 class ColourUNet(UNet):
     """A `UNet` that finds nothing in brightness, only in colours."""
 
-    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Level = None) -> Tensor:
         """See `UNet.forward`; what is found has luma 0 (BT.709)."""
         found = super().forward(x, level)
         return found - (found * found.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
@@ -191,7 +191,7 @@ class Uniform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the noise in `x`, (N, C, H, W) in [0, 1]."""
-        found: Tensor = self.net(x, around(self.level(x)))
+        found: Tensor = self.net(x, around)
         return found
 
 

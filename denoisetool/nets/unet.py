@@ -12,12 +12,14 @@ comes from a small estimator in front, as in CBDNet (Guo et al. 2019), unless th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from denoisetool.nets.parts import shuffled
 
+Level = Tensor | Callable[[Tensor], Tensor] | None
+"""What a net can be told of the noise, see `UNet.forward`."""
 LARGEST = 4096
 """Channels or blocks per scale beyond which a card is nonsense."""
 
@@ -169,7 +171,7 @@ class UNet(nn.Module):
         level: Tensor = self.levels((x - 0.5).to(self.head.weight.dtype))
         return level
 
-    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Level = None) -> Tensor:
         """Estimate the noise in `x`.
 
         The input is centred in its own precision before it is rounded to the weights' precision,
@@ -177,7 +179,8 @@ class UNet(nn.Module):
 
         Args:
             x: (N, C, H, W) in [0, 1], sides multiples of `stride`.
-            level: (N, 1, H/4, W/4) noise level in the unit of `x`; None has it estimated.
+            level: (N, 1, H/4, W/4) noise level in the unit of `x`, or what makes it of the estimated
+                one; None takes that as it is.
 
         Returns:
             The noise, of the shape of `x`.
@@ -190,8 +193,10 @@ class UNet(nn.Module):
             skips.append(features)
             features = down(features)
             if i == 0 and self.levels is not None and self.tell is not None:
-                level = self.levels(centred) if level is None else level.to(centred.dtype)
-                features = features.add_(self.tell(level))
+                if not isinstance(level, Tensor):
+                    estimate: Tensor = self.levels(centred)
+                    level = estimate if level is None else level(estimate)
+                features = features.add_(self.tell(level.to(centred.dtype)))
         del centred  # what nobody needs any more is let go of: tiles are large
         features = self.middle(features)
         for i in reversed(range(len(skips))):
