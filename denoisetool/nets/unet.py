@@ -179,8 +179,8 @@ class UNet(nn.Module):
 
         Args:
             x: (N, C, H, W) in [0, 1], sides multiples of `stride`.
-            level: (N, 1, H/4, W/4) noise level in the unit of `x`, or what makes it of the estimated
-                one; None takes that as it is.
+            level: (N, 1, H/4, W/4) noise level in the unit of `x`, or what makes it of the
+                estimated one; None takes that as it is.
 
         Returns:
             The noise, of the shape of `x`.
