@@ -34,12 +34,10 @@ def test_a_step_moves_all_directions_of_a_matrix_alike() -> None:
     assert 0.1 * 0.01 < usual < 0.4 * 0.01
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_its_steps_are_torchs_own(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_steps_are_torchs_own() -> None:
     """`torch.optim.Muon` computes in bfloat16; float32 gives the same but for its rounding."""
-    monkeypatch.setattr(optim, "native_bf16", lambda kind: native)
     torch.manual_seed(0)
-    for shape in ((16, 72), (72, 16)):
+    for shape in ((16, 72), (72, 16), (16, 16)):
         mine = nn.Parameter(torch.randn(shape))
         theirs = nn.Parameter(mine.detach().clone())
         own = optim.Muon([mine], 1e-2)
@@ -52,8 +50,25 @@ def test_its_steps_are_torchs_own(native: bool, monkeypatch: pytest.MonkeyPatch)
             theirs.grad = mine.grad.clone()
             own.step()
             other.step()  # type: ignore[no-untyped-call]
-        tolerance = 0.0 if native else 2e-3
-        torch.testing.assert_close(mine, theirs, atol=tolerance, rtol=0)
+        torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("least", [1e-2, 1e-4, 0.0])
+def test_orthogonal_is_what_the_iterations_give(least: float) -> None:
+    """The textbook's form in float64, for singular values that lie far apart, and for dead rows."""
+    generator = torch.Generator().manual_seed(0)
+    u = torch.linalg.qr(torch.randn(24, 24, generator=generator))[0]
+    v = torch.linalg.qr(torch.randn(96, 24, generator=generator))[0]
+    matrix = (u * torch.linspace(1, least, 24)) @ v.T
+    if not least:
+        matrix[3] = 0
+    a, b, c = optim.QUINTIC
+    exact = matrix.double() / matrix.double().norm()
+    for _ in range(optim.ITERATIONS):
+        gram = exact @ exact.T
+        exact = a * exact + (b * gram + c * gram @ gram) @ exact
+    for found in (optim.orthogonal(matrix), optim.orthogonal(matrix.T).T):
+        torch.testing.assert_close(found, exact.float(), atol=1e-3, rtol=0)
 
 
 def test_every_parameter_moves_and_gradients_are_cleared() -> None:
