@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from denoisetool import cli
+from denoisetool import program
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    program.start_over()
+    from denoisetool import cli
+
     cli.main(_window)
 
 

@@ -7,6 +7,7 @@ picture each they meet only at the photo's end. NumPy and PyTorch release the in
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -38,12 +39,22 @@ class Lanes:
         the memory of the call that failed is free again as soon as it was handled.
         """
         shared = len(items) - len(items) % self.count if self.count > 1 else 0
-        futures = [self._pool.submit(work, item) for item in items[:shared]]
+        waiting = iter(items[:shared])  # each lane takes the next one when it is done with one
+
+        def run() -> None:
+            try:
+                for item in waiting:
+                    work(item)
+            finally:
+                deque(waiting, maxlen=0)
+
+        futures = [self._pool.submit(run) for _ in range(min(shared, self.count))]
         try:
             for _ in map(Future.result, futures):
                 pass
         finally:
-            wait([future for future in futures if not future.cancel()])
+            deque(waiting, maxlen=0)  # Ctrl-C
+            wait(futures)
             futures.clear()  # else the exception, whose traceback has this frame, holds itself
         for item in items[shared:]:
             work(item)

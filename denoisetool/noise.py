@@ -228,7 +228,7 @@ def subtract(
         given = before.astype(np.float32) if source is None else source(top, top + len(before))
         given -= part
         after = in_depth(given, before.dtype, peak)
-        if source is not None or not np.array_equal(before, after):
+        if not changed and (source is not None or not np.array_equal(before, after)):
             changed.append(top)
         before[...] = after
 

@@ -10,6 +10,7 @@ from tests.conftest import Cli
 
 def _entry(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["denoisetool", *words])
+    monkeypatch.setattr(program, "start_over", lambda: None)
     with pytest.raises(SystemExit) as ended:
         __main__.main()
     assert isinstance(ended.value.code, int)

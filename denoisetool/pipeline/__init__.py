@@ -1,8 +1,9 @@
 """Job to Outcome: decode, denoise and encode overlap in threads, photos stream through.
 
 Decoding and encoding run in small thread pools around the one thread that feeds the model, which is
-the caller's own. How much is in flight is bounded in megapixels, not in files, so that memory does
-not grow with their number, and a photo larger than the bound goes through alone.
+the caller's own. They stand back: where they took a core from the model in the middle of a photo,
+the other one would wait at its end. How much is in flight is bounded in megapixels, not in files,
+so that memory does not grow with their number; a photo larger than the bound goes through alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from denoisetool.events import Outcome
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.photo import Photo
 from denoisetool.pipeline.flow import Budget, Item, Job, Progress, note, open_photo, stage
+from denoisetool.program import stand_back
 
 __all__ = ["IN_FLIGHT", "Job", "Pipeline", "Progress", "note"]
 
@@ -35,7 +37,7 @@ class Pipeline:
     """Takes jobs through decoding, denoising and encoding.
 
     Attributes:
-        load: makes the denoiser; called once, when the first photo is there.
+        load: makes the denoiser; called once, when a photo is there that is to be done.
         limits: what is refused for its size.
         options: how results are written.
         fingerprint: stands for settings and model in the index.
@@ -81,20 +83,22 @@ class Pipeline:
         """
         stop = stop or threading.Event()
         budget = Budget(self.in_flight)
-        decoders = ThreadPoolExecutor(self.threads, "decode")
-        encoders = ThreadPoolExecutor(self.threads, "encode")
+        decoders = ThreadPoolExecutor(self.threads, "decode", stand_back)
+        encoders = ThreadPoolExecutor(self.threads, "encode", stand_back)
         feed = enumerate(jobs)
         coming: deque[Future[Item]] = deque()
         going: deque[Future[Outcome]] = deque()
         try:
             while True:
-                while len(coming) <= self.threads and not stop.is_set():
+                while len(coming) <= 2 * self.threads and not stop.is_set():
                     following = next(feed, None)
                     if following is None:
                         break
                     coming.append(decoders.submit(self._decode, *following, budget))
                 if stop.is_set() or not coming:
                     break
+                if self.denoiser is None and budget.entered():
+                    self.ready()  # while the first photo is decoded
                 item = coming.popleft().result()
                 yield from _finished(going, self.threads)
                 if stop.is_set():

@@ -87,6 +87,14 @@ class Budget:
             self._used += megapixels
         return time.perf_counter() - started
 
+    def entered(self) -> bool:
+        """Wait for the end of the first turn; whether any photo has room then. Raises StoppedError.
+
+        What was refused at its header, or is there already, takes none.
+        """
+        self._wait(lambda: self._next > 0)
+        return self._used > 0
+
     def release(self, megapixels: float) -> None:
         """Give room back."""
         with self._change:

@@ -69,7 +69,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     factor = _iteration(gram)
     for _ in range(ITERATIONS - 1):
         factor = _iteration(factor @ gram @ factor) @ factor
-    found = factor @ found
+    found = torch.mm(factor, found)
     return found.T if tall else found
 
 
