@@ -26,8 +26,8 @@ GROUPS = (
 )
 """Where Linux tells of this process's control group, in version 2 and in version 1: the folder, the
 files with its limit and its use, and what the names in `memory.stat` begin with."""
-KEPT = 64 << 20
-"""Bytes of the largest buffer whose memory is kept: more than any layer's, less than a photo's."""
+KEPT = 128 << 20
+"""Bytes of the largest buffer whose memory is kept: more than any layer's, less than a large photo's."""
 
 
 def pick_device(wanted: str) -> tuple[str, str]:
@@ -183,7 +183,7 @@ def prepare() -> None:
         if mallopt is not None:  # the GNU C library; other ones do as they like
             mallopt(M_ARENA_MAX, 1)
             mallopt(M_MMAP_THRESHOLD, KEPT)
-            mallopt(M_TRIM_THRESHOLD, 8 * KEPT)
+            mallopt(M_TRIM_THRESHOLD, 4 * KEPT)
 
 
 def load() -> None:

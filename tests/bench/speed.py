@@ -40,6 +40,7 @@ from denoisetool.engine import Engine, load_net
 from denoisetool.finder import Finder
 from denoisetool.modelcard import CARD_FILE
 from denoisetool.nets.parts import convolutions, kmac_per_pixel
+from denoisetool.program import NO_CACHE, TUNABLES
 from denoisetool.registry import Entry, Registry
 from tests.bench.rivals import RIVALS
 from tests.photos import render
@@ -205,7 +206,7 @@ finally:
 
 def memory_of(photos: Path, output: Path, home: Path) -> float:
     """MB over what importing torch takes."""
-    environment = os.environ | {"DENOISETOOL_HOME": str(home)}
+    environment = os.environ | {"DENOISETOOL_HOME": str(home), TUNABLES: NO_CACHE}  # as the command
     words = [sys.executable, "-c", MEASURE, str(photos), "-o", f"{output}/", "-q"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     line = next(x for x in done.stderr.splitlines() if x.startswith("MEMORY"))
