@@ -206,7 +206,8 @@ finally:
 
 def memory_of(photos: Path, output: Path, home: Path) -> float:
     """MB over what importing torch takes."""
-    environment = os.environ | {"DENOISETOOL_HOME": str(home), TUNABLES: NO_CACHE}  # as the command
+    own = {"DENOISETOOL_HOME": str(home), TUNABLES: NO_CACHE}  # as the command itself sets it
+    environment = os.environ | own
     words = [sys.executable, "-c", MEASURE, str(photos), "-o", f"{output}/", "-q"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     line = next(x for x in done.stderr.splitlines() if x.startswith("MEMORY"))
