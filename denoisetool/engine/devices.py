@@ -27,7 +27,8 @@ GROUPS = (
 """Where Linux tells of this process's control group, in version 2 and in version 1: the folder, the
 files with its limit and its use, and what the names in `memory.stat` begin with."""
 KEPT = 128 << 20
-"""Bytes of the largest buffer whose memory is kept: more than a layer has, less than large photos."""
+"""Bytes of the largest buffer whose memory is kept: more than any layer's; those of
+large photos are not."""
 
 
 def pick_device(wanted: str) -> tuple[str, str]:
