@@ -156,7 +156,7 @@ def deleting(trouble: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = Session.denoiser
 
     def delete_then_load(made: Session) -> Denoiser:
-        (trouble / "zz deleted.jpg").unlink(missing_ok=True)  # a run after the first one loads it too
+        (trouble / "zz deleted.jpg").unlink(missing_ok=True)  # each run loads it
         return load(made)
 
     monkeypatch.setattr(Session, "denoiser", delete_then_load)
