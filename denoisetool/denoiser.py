@@ -9,9 +9,9 @@ knows noise better; what that one finds is enlarged and counts as noise, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -23,14 +23,6 @@ from denoisetool.lanes import CALLER, Lanes
 from denoisetool.photo import Half, Photo, Pixels
 
 COARSE = 16
-
-
-class Denoises(Protocol):
-    """What takes the noise out of photos: a `Denoiser`, or something that chooses among some."""
-
-    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
-        """See `Denoiser.denoise`."""
-        ...
 
 
 @dataclass(slots=True)
@@ -66,17 +58,45 @@ class Report:
             self.notes.append(text)
 
 
+Rest = Callable[[bool], Report]
+"""The part of denoising that needs no model, to be called once, in any thread, with whether the
+engine's lanes are free for it; else the thread does it alone."""
+
+
+class Denoises(ABC):
+    """What takes the noise out of photos: a `Denoiser`, or something that chooses among some."""
+
+    @abstractmethod
+    def begin(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Rest:
+        """Do the model's part of `denoise`; until the rest was done the photo is not to be used."""
+
+    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
+        """Take the noise out of `photo`, in place (its pixels; alpha is enlarged at most).
+
+        Args:
+            photo: the photo; its pixels are changed, or become larger ones.
+            progress: called with the share of the photo done so far, 0..1.
+
+        Raises:
+            UnsupportedPhoto: samples that are not finite, unless the photo is left as it is.
+            ImplausibleResult: the model gives nonsense for this photo, in float32 too.
+        """
+        return self.begin(photo, progress)(True)
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """The noise of a photo.
 
     Attributes:
         noise: float16, (H, W, C) or as much larger as the model makes it.
+        told: levels of the photo's noise, see `Finder.told`; none if it is enlarged.
         locked: (h, w, C) float32 means over cells of what something before the model found of it,
             whose colours are locked; None if there is none.
     """
 
     noise: Half
+    told: Sequence[Float] = ()
     locked: Float | None = None
 
 
@@ -101,7 +121,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Denoiser:
+class Denoiser(Denoises):
     """Takes the noise out of photos with one engine and one set of wishes.
 
     Attributes:
@@ -127,39 +147,36 @@ class Denoiser:
     own: bool = False
     first: Denoises | None = None
 
-    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
-        """Take the noise out of `photo`, in place (its pixels; alpha is enlarged at most).
-
-        Args:
-            photo: the photo; its pixels are changed, or become larger ones.
-            progress: called with the share of the photo done so far, 0..1.
-
-        Raises:
-            UnsupportedPhoto: samples that are not finite, unless the photo is left as it is.
-            ImplausibleResult: the model gives nonsense for this photo, in float32 too.
-        """
+    def begin(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Rest:
+        """See `Denoises`."""
         if self.engine.card.scale > 1 or not self._idle:
             check_finite(photo, self.engine.card.scale, self.engine.lanes)
         if self.engine.card.scale > 1:
             return self._enlarge(photo, self.engine.card.scale, progress)
         report = Report()
         if self._idle:
+            return lambda _: report
+        coarse: Float | None = None
+        number, strength = 0, self.strength
+        if strength > 1:
+            known = self.estimate(photo, report, _share(progress, 0, 1 / 2))
+            coarse = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
+            self._take_out(photo, known, coarse, 1.0, report, 0, self.engine.lanes)
+            number, strength, progress = 1, strength - 1, _share(progress, 1 / 2, 1 / 2)
+            del known  # two bytes a sample: gone before the next pass, or the encoder, needs room
+        known = self.estimate(photo, report, progress)
+
+        def rest(alone: bool) -> Report:
+            lanes = self.engine.lanes if alone else CALLER
+            before = metrics.box_reduce(photo.pixels, COARSE, lanes) if coarse is None else coarse
+            self._take_out(photo, known, before, strength, report, number, lanes)
+            report.kind = noise.spoken(report.kind)
+            if report.changed:
+                after = metrics.box_reduce(photo.pixels, COARSE, lanes)
+                report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
             return report
-        before = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
-        passes = [min(1.0, self.strength)] + ([self.strength - 1] if self.strength > 1 else [])
-        for number, strength in enumerate(passes):
-            found = self.estimate(
-                photo, report, _share(progress, number / len(passes), 1 / len(passes))
-            ).noise
-            self._take_out(photo, found, before, strength, report, number)
-            if report.clean:
-                break
-            del found  # two bytes a sample: gone before the next pass, or the encoder, needs room
-        report.kind = noise.spoken(report.kind)
-        if report.changed:
-            after = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
-            report.shift_mean, report.shift_p95 = _shift(before, after, photo.peak)
-        return report
+
+        return rest
 
     @property
     def finder(self) -> Finder:
@@ -171,69 +188,77 @@ class Denoiser:
         """Whether no noise is to be taken out."""
         return self.strength == 0 or self.luma == self.chroma == 0
 
-    def _enlarge(
-        self, photo: Photo, scale: int, progress: Callable[[float], None] | None
-    ) -> Report:
-        """`denoise` with a model that enlarges. The colour lock sees the same parts as without."""
-        report, lanes = Report(noise=None, scale=scale, changed=True), self.engine.lanes
-        small, peak, cell = photo.pixels, photo.peak, scale * COARSE
-        if self._idle:
-            photo.pixels = bicubic.enlarged(small, scale, peak, lanes)
-        else:
-            known = self.estimate(photo, report, progress)
-            found, width = known.noise, scale * photo.width
-            mean, power = color.cells(found, lanes, cell)
-            drift = color.drift(mean, power, width, cell, locked=known.locked)
-            before = np.empty_like(mean)
+    def _enlarge(self, photo: Photo, scale: int, progress: Callable[[float], None] | None) -> Rest:
+        """`begin` with a model that enlarges. The colour lock sees the same parts as without."""
+        report = Report(noise=None, scale=scale, changed=True)
+        known = None if self._idle else self.estimate(photo, report, progress)
 
-            def source(top: int, bottom: int) -> Float:
-                rows = bicubic.rows(small, scale, top, bottom)
-                shown = np.clip(rows, 0, peak) if small.dtype.kind == "u" else rows
-                coarse = metrics.box_reduce(shown, cell)
-                before[top // cell : -(-bottom // cell)] = coarse  # bands are whole cells
-                return rows
+        def rest(alone: bool) -> Report:
+            lanes = self.engine.lanes if alone else CALLER
+            if known is None:
+                photo.pixels = bicubic.enlarged(photo.pixels, scale, photo.peak, lanes)
+            else:
+                self._take_from_enlarged(photo, known, report, lanes)
+            if photo.alpha is not None:
+                alpha = photo.alpha[..., None]
+                photo.alpha = bicubic.enlarged(alpha, scale, photo.peak, lanes)[..., 0]
+                if photo.alpha.dtype.kind == "f":
+                    photo.alpha = photo.alpha.clip(0, 1)
+            photo.scale *= scale
+            return report
 
-            large: Pixels = np.empty(found.shape, small.dtype)
-            noise.subtract(
-                large, found, peak,
-                strength=min(1.0, self.strength), luma=self.luma, chroma=self.chroma,
-                drift=drift if self.color_lock else None, source=source, lanes=lanes,
-            )  # fmt: skip
-            del found, known
-            photo.pixels = large
-            after = metrics.box_reduce(large, cell, lanes)
-            report.shift_mean, report.shift_p95 = _shift(before, after, peak)
-        if photo.alpha is not None:
-            photo.alpha = bicubic.enlarged(photo.alpha[..., None], scale, peak, lanes)[..., 0]
-            if photo.alpha.dtype.kind == "f":
-                photo.alpha = photo.alpha.clip(0, 1)
-        photo.scale *= scale
-        return report
+        return rest
+
+    def _take_from_enlarged(
+        self, photo: Photo, known: Estimate, report: Report, lanes: Lanes
+    ) -> None:
+        """Give a photo the pixels of its enlargement less the noise of that, colour locked."""
+        small, peak, found, scale = photo.pixels, photo.peak, known.noise, report.scale
+        cell, width = scale * COARSE, scale * photo.width
+        mean, power = color.cells(found, lanes, cell)
+        drift = color.drift(mean, power, width, cell, locked=known.locked)
+        before = np.empty_like(mean)
+
+        def source(top: int, bottom: int) -> Float:
+            rows = bicubic.rows(small, scale, top, bottom)
+            shown = np.clip(rows, 0, peak) if small.dtype.kind == "u" else rows
+            coarse = metrics.box_reduce(shown, cell)
+            before[top // cell : -(-bottom // cell)] = coarse  # bands are whole cells
+            return rows
+
+        large: Pixels = np.empty(found.shape, small.dtype)
+        noise.subtract(
+            large, found, peak,
+            strength=min(1.0, self.strength), luma=self.luma, chroma=self.chroma,
+            drift=drift if self.color_lock else None, source=source, lanes=lanes,
+        )  # fmt: skip
+        photo.pixels = large
+        after = metrics.box_reduce(large, cell, lanes)
+        report.shift_mean, report.shift_p95 = _shift(before, after, peak)
 
     def _take_out(
-        self, photo: Photo, found: Half, coarse: Float, strength: float, report: Report,
-        number: int,
+        self, photo: Photo, known: Estimate, coarse: Float, strength: float, report: Report,
+        number: int, lanes: Lanes,
     ) -> None:  # fmt: skip
         """Subtract the noise, colour locked and bounded; first, note how much there was.
 
         A photo with next to none is left alone, unless more than usual is asked for.
         """
-        lanes = self.engine.lanes
-        rules = self.rules(photo, found, coarse, report.kind, number, lanes)
+        rules = self.rules(photo, known, coarse, report.kind, number, lanes)
         if number == 0:
             report.noise = rules.level
         report.clean = self.strength <= 1 and rules.clean
         if report.clean:
             return
         changed = noise.subtract(
-            photo.pixels, found, photo.peak,
+            photo.pixels, known.noise, photo.peak,
             strength=strength, luma=self.luma, chroma=self.chroma,
             drift=rules.drift if self.color_lock else None, bound=rules.bound, lanes=lanes,
         )  # fmt: skip
         report.changed = report.changed or changed
 
     def rules(
-        self, photo: Photo, found: Half, coarse: Float, kind: str | None, number: int,
+        self, photo: Photo, known: Estimate, coarse: Float, kind: str | None, number: int,
         lanes: Lanes,
     ) -> Rules:  # fmt: skip
         """What follows from the noise that was found, for how it is taken out.
@@ -242,12 +267,13 @@ class Denoiser:
 
         Args:
             photo: whose noise it is, with what is still in it.
-            found: its noise, from `estimate`; changed in place.
+            known: its noise, from `estimate`; changed in place.
             coarse: the photo as it was given, boxed to `COARSE`.
             kind: of the noise.
             number: of this pass over the photo, from 0.
             lanes: what does it; those of the engine may be busy.
         """
+        found = known.noise
         mean, power = color.cells(found, lanes)
         explained = None
         if kind not in (None, "white"):
@@ -255,7 +281,7 @@ class Denoiser:
             explained = bias.explained(photo.pixels, coarse, sigma, photo.peak, lanes)
         drift = color.drift(mean, power, photo.width, kind=kind, explained=explained)
         bound = noise.bounded(power, coarse, photo.peak, photo.width)
-        level = self.finder.level(photo, kind, power) if number == 0 else 0.0
+        level = noise.level(known.told, power) if number == 0 else 0.0
         clipped = 0.0
         if kind == "white":
             clipped = clipping.unclipped(photo.pixels, found, level, photo.peak)
@@ -279,7 +305,9 @@ class Denoiser:
             ImplausibleResult: nonsense, in float32 too, or no memory for the smallest tile.
         """
         if self.first is None:
-            return Estimate(self.finder.find(photo, report, progress))
+            found = self.finder.find(photo, report, progress)
+            enlarged = self.engine.card.scale > 1
+            return Estimate(found, () if enlarged else self.finder.told(photo, report.kind))
         cleaned = replace(photo, pixels=photo.pixels.copy())
         told = self.first.denoise(cleaned, _share(progress, 0, 1 / 4))
         found = self.finder.find(cleaned, report, _share(progress, 1 / 4, 3 / 4))
@@ -287,7 +315,7 @@ class Denoiser:
         report.noise, report.kind, report.model = told.noise, told.kind, told.model
         for text in told.notes:
             report.note(text)
-        return Estimate(found, locked)
+        return Estimate(found, locked=locked)
 
     def _add(self, found: Half, photo: Photo, cleaned: Photo) -> Float:
         """Add the enlarged difference of two photos to a noise estimate, in place.

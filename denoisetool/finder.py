@@ -197,20 +197,19 @@ class Finder:
             return SOFT
         return kind
 
-    def level(self, photo: Photo, kind: str | None, power: Float) -> float:
-        """Rms of a photo's noise as a share of white, see `noise.level`.
+    def told(self, photo: Photo, kind: str | None) -> list[Float]:
+        """Noise levels all over a photo as the engine sees them in windows, as a share of white.
+
+        Nothing if it sees none, or has no memory: then the photo itself was done elsewhere.
 
         Args:
             photo: as it was given.
             kind: of its noise.
-            power: (h, w, C) mean squares of the noise that was found, from `color.cells`.
         """
-        windows = _samples(photo, self.engine.card, LEVEL_WINDOWS)
         try:
-            told = _levels(self.engine, windows, kind)
-        except (OutOfMemoryError, MemoryError):  # the photo itself was done elsewhere
-            told = []
-        return noise.level(told, power)
+            return _levels(self.engine, _samples(photo, self.engine.card, LEVEL_WINDOWS), kind)
+        except (OutOfMemoryError, MemoryError):
+            return []
 
 
 def _soft(photo: Photo, engine: NoiseEstimator) -> bool:

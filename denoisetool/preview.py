@@ -284,6 +284,7 @@ class Preview:
         scale, locked = self.scale, found.locked
         own = Estimate(
             np.ascontiguousarray(part.enlarged(scale).of(found.noise, seen.enlarged(scale))),
+            found.told,
             None if locked is None else part.cells.of(locked, seen.cells),
         )
         if whole is None:
@@ -304,7 +305,7 @@ class Preview:
             return _Found(part, found, drift, None, None, False)
         given = Photo(pixels, self.photo.format, self.photo.mode)
         coarse: Float = metrics.box_reduce(pixels, COARSE, lanes)
-        rules = denoiser.rules(given, found, coarse, self._kind_of_noise(), number, lanes)
+        rules = denoiser.rules(given, known, coarse, self._kind_of_noise(), number, lanes)
         return _Found(
             part, found, rules.drift, rules.bound, rules.level, rules.clean, rules.clipped
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from denoisetool import files
-from denoisetool.denoiser import Denoiser, Denoises, Report
+from denoisetool.denoiser import Denoiser, Denoises, Report, Rest
 from denoisetool.engine import Choice, Engine, expected_gpu, prepare
 from denoisetool.errors import ModelError, UsageError
 from denoisetool.events import Start
@@ -215,7 +215,7 @@ def fitting(entries: Sequence[Entry], photo: Photo) -> Entry | None:
 
 
 @dataclass(slots=True)
-class ByCamera:
+class ByCamera(Denoises):
     """Denoises each photo with the model fine-tuned for its camera, or else with the usual one.
 
     Attributes:
@@ -230,25 +230,31 @@ class ByCamera:
     make: Callable[[Entry], Denoiser]
     ready: dict[str, Denoiser] = field(default_factory=dict)
 
-    def denoise(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Report:
-        """As `Denoiser.denoise`; the report names a model that is not the usual one.
+    def begin(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Rest:
+        """See `Denoises`; the report names a model that is not the usual one.
 
         A model that cannot be loaded is told, and the usual one is taken.
         """
+        trouble: list[str] = []
         entry = fitting(self.entries, photo)
-        if entry is None:
-            return self.usual.denoise(photo, progress)
-        if entry.name not in self.ready:
+        while entry is not None and entry.name not in self.ready:
             try:
                 self.ready[entry.name] = self.make(entry)
             except ModelError as error:
                 self.entries = [e for e in self.entries if e is not entry]
-                report = self.denoise(photo, progress)
-                report.notes.append(f"the model for its camera cannot be used: {error}")
-                return report
-        report = self.ready[entry.name].denoise(photo, progress)
-        report.model = entry.name
-        return report
+                trouble.append(f"the model for its camera cannot be used: {error}")
+                entry = fitting(self.entries, photo)
+        chosen = self.usual if entry is None else self.ready[entry.name]
+        begun = chosen.begin(photo, progress)
+
+        def rest(alone: bool) -> Report:
+            report = begun(alone)
+            if entry is not None:
+                report.model = entry.name
+            report.notes += trouble
+            return report
+
+        return rest
 
 
 def start_event(choice: Choice, entry: Entry, photos: int) -> Start:

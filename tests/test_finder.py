@@ -4,7 +4,6 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from denoisetool import noise
 from denoisetool.denoiser import Report
 from denoisetool.engine import Float
 from denoisetool.finder import Finder, plausible
@@ -44,15 +43,9 @@ def test_levels_are_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPatch)
     photo = Photo(rng.random((300, 410, 3), np.float32), "tiff", "RGB")
     monkeypatch.setattr(engine, "levels", lambda tiles, kind: [tile[::4, ::4, 0] for tile in tiles])
     seen: list[list[Float]] = []
-
-    def remember(told: list[Float], power: Float) -> float:
-        seen.append(told)
-        return 0.0
-
-    monkeypatch.setattr(noise, "level", remember)
     for lanes in (CALLER, Backwards()):
         engine.lanes = lanes
-        Finder(engine).level(photo, None, np.ones((1, 1, 3), np.float32))
+        seen.append(Finder(engine).told(photo, None))
     for one, other in zip(*seen, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoisetool import files, formats
+from denoisetool import files, formats, noise
 from denoisetool.denoiser import Denoiser
 from denoisetool.errors import DeviceError, ModelError, UnreadablePhoto
 from denoisetool.events import Outcome
@@ -102,6 +103,45 @@ def test_decoding_denoising_and_encoding_overlap(
     outcomes = list(Pipeline(loads(engine), threads=1).run(jobs_in(tmp_path, 4)))
     assert [o.status for o in outcomes] == ["done"] * 4
     assert not barrier.broken
+
+
+def test_noise_is_taken_out_beside_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From photo 0 while the model has photo 1; from the last one by the model's own thread.
+
+    No clock: they wait for each other.
+    """
+    meeting = threading.Barrier(2, timeout=WAIT)
+    threads: list[threading.Thread] = []
+    photos = iter(range(2))
+    subtract, submit = noise.subtract, ThreadPoolExecutor.submit
+    decoded: list[Future[Any]] = []
+
+    def remember(pool: ThreadPoolExecutor, work: Any, *args: Any) -> Future[Any]:
+        future: Future[Any] = submit(pool, work, *args)
+        if work.__name__ == "_decode":
+            decoded.append(future)
+        return future
+
+    def take_out(*args: Any, **options: Any) -> bool:
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            meeting.wait()
+        return subtract(*args, **options)
+
+    def gate() -> None:
+        if next(photos) == 0:
+            wait(decoded, WAIT)  # else nobody waits for the model
+        else:
+            meeting.wait()
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", remember)
+    monkeypatch.setattr(noise, "subtract", take_out)
+    outcomes = list(Pipeline(loads(GatedEngine(gate))).run(jobs_in(tmp_path, 2)))
+    assert [o.status for o in outcomes] == ["done"] * 2
+    assert threads[0].name.startswith("encode")
+    assert threads[1] is threading.current_thread()
 
 
 class Meter:

@@ -104,6 +104,9 @@ class Pipeline:
                 if stop.is_set():
                     break
                 self._denoise(item, progress)
+                if not (coming and coming[0].done()):  # the model has nothing else to do
+                    with stage(item):
+                        item.finish(alone=True)
                 going.append(encoders.submit(self._encode, item, budget))
                 del item  # the encoder alone holds the photo now
                 yield from _finished(going, self.threads)
@@ -209,12 +212,13 @@ class Pipeline:
             told = None if progress is None else (lambda share: progress(item.job, share))
             if told is not None:
                 told(0.0)  # begun: whoever watches knows whose fault it is if this process dies
-            item.report = denoiser.denoise(item.photo, told)
+            item.rest = denoiser.begin(item.photo, told)
 
     def _encode(self, item: Item, budget: Budget) -> Outcome:
         outcome = item.outcome
         try:
             with stage(item):
+                item.finish(alone=False)
                 if item.photo is not None and item.report is not None:
                     report = item.report
                     note(outcome, report, item.photo)

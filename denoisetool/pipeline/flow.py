@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from denoisetool import files
-from denoisetool.denoiser import Report
+from denoisetool.denoiser import Report, Rest
 from denoisetool.errors import UnreadablePhoto
 from denoisetool.events import Outcome
 from denoisetool.photo import Photo
@@ -121,6 +121,7 @@ class Item:
     job: Job
     outcome: Outcome
     photo: Photo | None = None
+    rest: Rest | None = None
     report: Report | None = None
     identity: files.Identity | None = None
     admitted: float = 0.0
@@ -129,6 +130,12 @@ class Item:
     def begun(self) -> bool:
         """Whether nothing has spoken against doing it so far."""
         return self.outcome.status == "done"
+
+    def finish(self, alone: bool) -> None:
+        """What is left of denoising once the model has done its part, see `Denoises.begin`."""
+        rest, self.rest = self.rest, None
+        if rest is not None:
+            self.report = rest(alone)
 
 
 def note(outcome: Outcome, report: Report, photo: Photo) -> None:
@@ -152,7 +159,7 @@ def stage(item: Item) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - one bad photo costs one photo
-        item.photo = item.report = None
+        item.photo = item.rest = item.report = None
         item.outcome.fail(error)
     finally:
         item.outcome.seconds += time.perf_counter() - started
