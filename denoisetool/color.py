@@ -158,6 +158,7 @@ def _taps(pixels: Index, factor: int, cells: int) -> tuple[Index, Float]:
 def _widen(grid: Float, factor: int, width: int, start: int = 0) -> Float:
     """Bilinear enlargement of the columns by `factor`, of which `width` from `start` on."""
     left, across = _taps(np.arange(start, start + width), factor, grid.shape[1])
-    right = np.minimum(left + 1, grid.shape[1] - 1)
-    near = grid[:, left]
-    return np.asarray(near + across[None, :, None] * (grid[:, right] - near), np.float32)
+    wide = np.take(np.diff(grid, axis=1, append=grid[:, -1:]), left, axis=1)
+    wide *= across[:, None]
+    wide += np.take(grid, left, axis=1)
+    return wide
