@@ -13,6 +13,7 @@ from denoisetool import program
 def main() -> None:
     """Run the command line and exit with its code."""
     program.start_over()
+    program.end_at_once()
     from denoisetool import cli
 
     cli.main(_window)

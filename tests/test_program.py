@@ -14,6 +14,22 @@ from denoisetool import program
 program.start_over()
 print(os.getpid(), os.environ.get(program.TUNABLES), *sys.argv[1:])
 """
+END = """
+import atexit, sys, threading, time
+from denoisetool import program
+class Kept:
+    def __del__(self):
+        print("taken apart")
+kept = Kept()
+if sys.argv[1] == "at once":
+    program.end_at_once()
+atexit.register(print, "registered")
+threading.Timer(0.2, print, ["waited for"]).start()
+print("said", end=" ")
+if sys.argv[2] == "crash":
+    raise RuntimeError("a bug")
+program.leave(3)
+"""
 LINUX = sys.platform.startswith("linux")
 
 
@@ -49,3 +65,15 @@ def test_a_bundle_does_not_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(program.TUNABLES, raising=False)
     monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("started over"))
     program.start_over()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("crash", [True, False])
+def test_the_end(at_once: bool, crash: bool) -> None:
+    """Only what nobody misses is left out, and only at an end that was meant."""
+    how = ["at once" if at_once else "", "crash" if crash else ""]
+    done = subprocess.run([sys.executable, "-c", END, *how], capture_output=True, text=True)
+    said = "said waited for\nregistered\n"
+    assert done.stdout == said + ("" if at_once and not crash else "taken apart\n")
+    assert done.returncode == (1 if crash else 3)
+    assert ("a bug" in done.stderr) == crash

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from denoisetool.errors import EXIT_INTERRUPTED, DenoiseError, UsageError
-from denoisetool.program import WORKER
+from denoisetool.program import WORKER, leave
 
 Window = Callable[[Sequence[str]], int]
 """Opens the window with photos in it; returns the exit code when it was closed."""
@@ -27,7 +27,7 @@ def main(window: Window | None = None) -> None:
     except BrokenPipeError:  # `denoisetool --json ... | head`: whoever read has gone
         code = 1
     _let_go_of_pipes()
-    sys.exit(code)
+    leave(code)
 
 
 def _run(window: Window | None) -> int:
