@@ -53,10 +53,11 @@ def unclipped(pixels: Pixels, noise: Half, level: float, peak: float) -> float:
     if pixels.dtype.kind != "u" or level <= 0:
         return 0.0
     some = slice(None, None, APART)
-    seen = pixels[some, some]
-    if ((seen == 0) | (seen == peak)).mean() < LEAST_SHARE:
+    seen = pixels[some, some].copy()  # together, they are gone through in half of the time
+    if np.count_nonzero(seen == 0) + np.count_nonzero(seen == peak) < LEAST_SHARE * seen.size:
         return 0.0
-    counts = np.bincount(_entries(seen, noise[some, some], peak).ravel(), minlength=STEPS + 1)
+    entries = _entries(seen, noise[some, some].copy(), peak)
+    counts = np.bincount(entries.ravel(), minlength=STEPS + 1)
     before = level
     for _ in range(ROUNDS):
         before = level / math.sqrt(float(np.average(tables(before).left, weights=counts)))

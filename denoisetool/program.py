@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -99,18 +98,6 @@ def leave(code: int) -> NoReturn:
     """End this process with an exit code."""
     _codes.append(code)
     sys.exit(code)
-
-
-def stand_back() -> None:
-    """Let the other threads of this process go first; for the rest of this thread.
-
-    Only Linux knows threads that matter less than others.
-    """
-    if sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError):
-            number = threading.get_native_id()
-            now = os.getpriority(os.PRIO_PROCESS, number)
-            os.setpriority(os.PRIO_PROCESS, number, min(now + 10, 19))
 
 
 def give_way() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 import weakref
@@ -377,30 +376,6 @@ def test_the_model_is_loaded_while_the_first_photo_is_decoded(
 
     monkeypatch.setattr(formats, "decode", waiting_decode)
     assert [o.status for o in Pipeline(load).run(jobs_in(tmp_path, 2))] == ["done"] * 2
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone can do that")
-def test_decoders_and_encoders_let_the_model_go_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nice: dict[str, int] = {}
-    decode, encode = formats.decode, formats.encode
-
-    def note(name: str) -> None:
-        nice[name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    def noted_decode(*given: Any) -> Photo:
-        note("decode")
-        return decode(*given)
-
-    def noted_encode(*given: Any) -> None:
-        note("encode")
-        encode(*given)
-
-    monkeypatch.setattr(formats, "decode", noted_decode)
-    monkeypatch.setattr(formats, "encode", noted_encode)
-    list(Pipeline(loads(GatedEngine(lambda: note("noise")))).run(jobs_in(tmp_path, 1)))
-    assert nice["decode"] == nice["encode"] == min(19, nice["noise"] + 10)
 
 
 def test_stop_finishes_the_photo_in_hand(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Job to Outcome: decode, denoise and encode overlap in threads, photos stream through.
 
 Decoding and encoding run in small thread pools around the one thread that feeds the model, which is
-the caller's own. They stand back: where they took a core from the model in the middle of a photo,
-the other one would wait at its end. How much is in flight is bounded in megapixels, not in files,
-so that memory does not grow with their number; a photo larger than the bound goes through alone.
+the caller's own. The encoding threads also take the noise out that the model has found, so that it
+has the next photo meanwhile. How much is in flight is bounded in megapixels, not in files, so that
+memory does not grow with their number; a photo larger than the bound goes through alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from denoisetool.events import Outcome
 from denoisetool.formats.base import EncodeOptions, Limits
 from denoisetool.photo import Photo
 from denoisetool.pipeline.flow import Budget, Item, Job, Progress, note, open_photo, stage
-from denoisetool.program import stand_back
 
 __all__ = ["IN_FLIGHT", "Job", "Pipeline", "Progress", "note"]
 
@@ -83,8 +82,8 @@ class Pipeline:
         """
         stop = stop or threading.Event()
         budget = Budget(self.in_flight)
-        decoders = ThreadPoolExecutor(self.threads, "decode", stand_back)
-        encoders = ThreadPoolExecutor(self.threads, "encode", stand_back)
+        decoders = ThreadPoolExecutor(self.threads, "decode")
+        encoders = ThreadPoolExecutor(self.threads, "encode")
         feed = enumerate(jobs)
         coming: deque[Future[Item]] = deque()
         going: deque[Future[Outcome]] = deque()
