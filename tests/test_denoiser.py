@@ -6,6 +6,7 @@ import pytest
 from denoisetool.denoiser import Denoiser
 from denoisetool.engine import OutOfMemoryError
 from denoisetool.errors import ImplausibleResult, UnsupportedPhoto
+from denoisetool.lanes import Lanes
 from denoisetool.photo import Photo
 from tests.fakes import (
     CARD,
@@ -50,6 +51,22 @@ def test_strength_zero_returns_the_photo_exactly_without_running_the_model(
     Denoiser(engine, **wish).denoise(photo)  # type: ignore[arg-type]
     np.testing.assert_array_equal(before, photo.pixels)
     assert not engine.calls
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.5])
+def test_whoever_does_the_rest_does_the_same(strength: float) -> None:
+    """Without the engine, which may be busy, or with all of its lanes."""
+    engine = BlurEngine()
+    engine.lanes = Lanes(2)
+    photos = [_photo(), _photo()]
+    denoiser = Denoiser(engine, strength=strength)
+    rests = [denoiser.begin(photo) for photo in photos]
+    calls = len(engine.calls)
+    reports = [rest(alone) for rest, alone in zip(rests, (True, False), strict=True)]
+    assert len(engine.calls) == calls
+    assert reports[0] == reports[1]
+    assert reports[0].changed
+    np.testing.assert_array_equal(photos[0].pixels, photos[1].pixels)
 
 
 @pytest.mark.parametrize("dtype", DEPTHS)

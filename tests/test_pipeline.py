@@ -259,7 +259,7 @@ ERRORS: list[Callable[[], BaseException]] = [
 ]
 
 
-@pytest.mark.parametrize("stage", ["decode", "denoise", "encode", "intend"])
+@pytest.mark.parametrize("stage", ["decode", "denoise", "take out", "encode", "intend"])
 @pytest.mark.parametrize("make", ERRORS)
 def test_any_exception_costs_one_photo_only(
     stage: str,
@@ -271,15 +271,24 @@ def test_any_exception_costs_one_photo_only(
     unlucky = jobs[2].source
     engine = SmoothingEngine()
     if stage == "denoise":
-        noise, calls = engine.noise, [0]
+        estimate, calls = engine.noise, [0]
 
         def failing_noise(tiles: list[Any], kind: str | None = None) -> list[Any]:
             calls[0] += 1
             if calls[0] == 3:
                 raise make()
-            return noise(tiles, kind)
+            return estimate(tiles, kind)
 
         monkeypatch.setattr(engine, "noise", failing_noise)
+    elif stage == "take out":
+        before, subtract = pictures.upright(unlucky), noise.subtract
+
+        def failing_subtract(pixels: Any, *rest: Any, **options: Any) -> bool:
+            if np.array_equal(pixels, before):
+                raise make()
+            return subtract(pixels, *rest, **options)
+
+        monkeypatch.setattr(noise, "subtract", failing_subtract)
     elif stage == "decode":
         data, decode = unlucky.read_bytes(), formats.decode
 
