@@ -133,7 +133,7 @@ class Denoiser(Denoises):
         color_lock: whether coarse colour is held (see color.py).
         tile: tile side in pixels, None for what the free memory suggests.
         fallback: gives the engine for a photo that the first one has no memory for.
-        own: whether all photos are of the camera that the model was fine-tuned for.
+        only: the kind of noise that all photos have, if the model knows it; None to look.
         first: what goes over a photo before a model that enlarges.
     """
 
@@ -144,7 +144,7 @@ class Denoiser(Denoises):
     color_lock: bool = True
     tile: int | None = None
     fallback: Callable[[], NoiseEstimator] | None = None
-    own: bool = False
+    only: str | None = None
     first: Denoises | None = None
 
     def begin(self, photo: Photo, progress: Callable[[float], None] | None = None) -> Rest:
@@ -181,7 +181,7 @@ class Denoiser(Denoises):
     @property
     def finder(self) -> Finder:
         """What finds the noise that is taken out."""
-        return Finder(self.engine, self.tile, self.fallback, self.own)
+        return Finder(self.engine, self.tile, self.fallback, self.only)
 
     @property
     def _idle(self) -> bool:

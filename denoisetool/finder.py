@@ -94,13 +94,13 @@ class Finder:
         engine: estimates the noise of tiles.
         tile: tile side in pixels, None for what the free memory suggests.
         fallback: gives the engine for a photo that the first one has no memory for.
-        own: whether all photos are of the camera that the model was fine-tuned for.
+        only: the kind of noise that all photos have, if the model knows it; None to look.
     """
 
     engine: NoiseEstimator
     tile: int | None = None
     fallback: Callable[[], NoiseEstimator] | None = None
-    own: bool = False
+    only: str | None = None
 
     def find(
         self, photo: Photo, report: Told, progress: Callable[[float], None] | None = None
@@ -171,16 +171,18 @@ class Finder:
         return total
 
     def kind(self, photo: Photo, engine: NoiseEstimator | None = None) -> str | None:
-        """The kind of noise: that of the camera, if the model was made for it.
+        """The kind of noise: the one that was told, or that of the camera the model was made for.
 
         Else it is what the other experts find in windows all over the photo that decides.
         """
         engine = engine or self.engine
         if not engine.kinds:
             return None
+        if self.only in engine.kinds:
+            return self.only
         if OWN in engine.kinds:
             how = shot(photo.metadata.exif)
-            if self.own or engine.card.made_for(how.camera, how.iso):
+            if engine.card.made_for(how.camera, how.iso):
                 return OWN
         count = min(KIND_WINDOWS, 2 + int(4 * photo.megapixels))  # a small photo must not pay more
         windows = _samples(photo, engine.card, count)

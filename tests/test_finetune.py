@@ -27,16 +27,20 @@ from denoisetool.errors import DiskFull, ModelError, NoInputError, UsageError
 from denoisetool.finetune import dataset, result, tune
 from denoisetool.finetune import run as module
 from denoisetool.finetune.collect import Line
+from denoisetool.finetune.dataset import Views, in_16_bits
 from denoisetool.finetune.run import Done, Listener, Plan, Wishes, look, train
 from denoisetool.finetune.run import run as finetune
 from denoisetool.finetune.source import Pairs
+from denoisetool.finetune.verdict import best_kind, denoised
 from denoisetool.modelcard import load as load_card
+from denoisetool.photo import Photo
 from denoisetool.registry import Entry, Registry
 from denoisetool.training import args, export
 from denoisetool.training.batches import Synthetic
 from denoisetool.training.loop import Trainer
 from denoisetool.training.team import Team
 from tests.conftest import Cli
+from tests.fakes import ConstantEngine, ExpertEngine
 from tests.photos import NAMES, render
 from tests.tiny import model as tiny_model
 
@@ -484,3 +488,20 @@ def test_options_that_cannot_be_are_told(start: Entry, tmp_path: Path, cli: Cli)
         run = cli("finetune", str(tmp_path), *given)
         assert run.code == code
         assert told in run.err
+
+
+@pytest.mark.parametrize("best", ["camera", "white", "soft", None])
+def test_a_new_model_must_beat_the_best_that_the_start_can_do(best: str | None) -> None:
+    """Whatever it takes a part of a photo for: here always for white noise."""
+    found = {"camera": 0.10, "white": 0.11, "soft": 0.12}
+    engine = ExpertEngine(**found) if best else ConstantEngine(0.11)
+    noisy = np.full((2, 128, 128, 3), 0.5)
+    target = noisy - found[best or "white"]
+    views = Views(in_16_bits(noisy), target.astype(np.float16), np.ones(noisy.shape, bool))
+    start = Denoiser(engine, color_lock=False)
+    assert best_kind(views, start) == best
+    assert start.only is None
+    if best:
+        assert start.finder.kind(Photo(in_16_bits(noisy[0]), "png", "RGB")) == "white"
+        done = denoised(noisy[0].astype(np.float32), replace(start, only=best))
+        np.testing.assert_allclose(done, target[0], atol=0.001)

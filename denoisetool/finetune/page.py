@@ -15,7 +15,7 @@ from denoisetool.finetune import dataset
 from denoisetool.finetune.align import Float
 from denoisetool.finetune.run import Done, Wishes, denoiser_of
 from denoisetool.finetune.verdict import denoised
-from denoisetool.modelcard import load
+from denoisetool.modelcard import OWN, load
 from denoisetool.photo import Photo
 from denoisetool.report import page
 from denoisetool.report.facts import Crop
@@ -91,7 +91,7 @@ def _cards(done: Done, wishes: Wishes) -> Iterator[str]:
     views = dataset.load(wishes.workplace, "held")
     start = denoiser_of(wishes.start, wishes.device)
     new = Denoiser(Engine(load(done.folder), done.folder, wishes.device))
-    start.own = new.own = True
+    start.only = new.only = OWN
     for index in range(0, len(views), 2)[:MOST]:  # each pair is there both ways round
         noisy, _, _ = views.one(index)
         before, after = denoised(noisy, start), denoised(noisy, new)

@@ -298,14 +298,12 @@ def judge(wishes: Wishes, plan: Plan, made: Path, weights: Any) -> Verdict:
     device = pick_device(wishes.device)[0]
     other = tune.Judge(recipe, plan.expert, plan.other, nothing, images, start, device)
     synthetic = other.gains(weights)[1]
-    exact = Denoiser(Engine(load_card(made), made, wishes.device, "fp32"), own=True)
+    exact = Denoiser(Engine(load_card(made), made, wishes.device, "fp32"), only=OWN)
     result.widen(made, exact, held.one(0)[0])
     engine = Engine(load_card(made), made, wishes.device, "auto", settings.folder("cache"))
-    start_denoiser = denoiser_of(entry, wishes.device)
-    start_denoiser.own = True
     return compare(
-        held, start_denoiser, Denoiser(engine, own=True), exact, supervised=plan.supervised,
-        synthetic=synthetic, seed=plan.seed,
+        held, denoiser_of(entry, wishes.device), Denoiser(engine, only=OWN), exact,
+        supervised=plan.supervised, synthetic=synthetic, seed=plan.seed,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ comes from resampling 128-pixel tiles (bootstrap, Efron 1979).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,8 @@ def compare(
 
     Args:
         views: the pairs.
-        start: the model that training started from.
+        start: the model that training started from; it is told the kind of noise that it does best
+            with, see `best_kind`.
         new: the one it made.
         exact: the same in float32, for the seams.
         supervised: whether the targets are clean.
@@ -82,6 +83,7 @@ def compare(
         seed: of the resampling.
     """
     verdict = Verdict(synthetic=synthetic, pairs=len(views))
+    start = replace(start, only=best_kind(views, start))
     errors: list[npt.NDArray[np.float64]] = []
     colours = []
     for index in range(len(views)):
@@ -108,6 +110,23 @@ def compare(
     verdict.seam = round(seam(views.one(0)[0], exact) * 255, 3)
     verdict.reasons = list(_reasons(verdict))
     return verdict
+
+
+def best_kind(views: Views, start: Denoiser) -> str | None:
+    """The kind of noise that a model is told where it does best on pairs; None if it never asks.
+
+    A part of a photo can be taken for another kind than the whole: white noise in the middle of a
+    JPEG was taken for a camera's, and a new model 2.5 dB better than what was made of that, while
+    of whole photos it made 0.4 dB less.
+    """
+
+    def error(kind: str | None) -> float:
+        told, total = replace(start, only=kind), 0.0
+        for noisy, target, counts in map(views.one, range(len(views))):
+            total += float((np.square(denoised(noisy, told) - target) * counts).sum())
+        return total
+
+    return min(start.engine.kinds, key=error, default=None)
 
 
 def seam(noisy: Float, exact: Denoiser) -> float:

@@ -34,7 +34,7 @@ from denoisetool.denoiser import Denoiser
 from denoisetool.engine import Engine
 from denoisetool.finetune.run import Listener, Wishes, denoiser_of
 from denoisetool.finetune.run import run as finetune
-from denoisetool.modelcard import load
+from denoisetool.modelcard import OWN, load
 from denoisetool.registry import Registry
 from denoisetool.training.data import load_photos
 from denoisetool.training.team import Team
@@ -154,7 +154,7 @@ def scored(
 ) -> dict[str, float]:
     """PSNR of test photos: as they are, with the start model, with the new one."""
     start = denoiser_of(Registry().find(args.model), "auto")
-    new = Denoiser(Engine(load(made), made), own=True)
+    new = Denoiser(Engine(load(made), made), only=OWN)
     pictures = [
         (p, formats.read(p, formats.Limits()).pixels.astype(np.float32), c) for p, c in tests
     ]
