@@ -144,6 +144,30 @@ def test_colour_noise_is_stronger_in_colours_than_in_brightness() -> None:
     assert statistics(noise)["kurtosis"] > 3
 
 
+def test_grain_has_a_breadth_of_its_own_in_each_direction_and_broader_blotches_of_colour() -> None:
+    degradation = Degradation({"grain": 1.0}, seed=0)
+    grey = torch.full((64, 3, 64, 64), 0.5)
+    noisy, target = degradation(grey)
+    assert torch.equal(target, grey)
+    noise = noisy - target
+    found = statistics(noise)
+    assert found["chroma1"] > found["luma1"] + 0.1
+    assert found["chroma4"] > found["luma4"] + 0.2
+    spread = noise.std((1, 2, 3)) * 255
+    assert spread.min() > 1
+    assert spread.max() < 27
+    luma = noise.mean(1)
+    steps = (luma.diff(dim=1), luma.diff(dim=2))
+    down, across = (step.square().mean((1, 2)) for step in steps)
+    assert (down / across).max() > 1.5
+    assert (across / down).max() > 1.5
+    for low, high, least, most in ((0.3, 0.3, 0.0, 0.35), (4.0, 4.0, 0.9, 1.0)):
+        broad = degradation._broad((64, 3, 64, 64), low, high)
+        assert float(broad.square().mean()) == pytest.approx(1, rel=0.1)
+        alike = (broad[..., 1:] * broad[..., :-1]).mean() / broad.square().mean()
+        assert least < float(alike) < most
+
+
 def test_white_noise_would_fail_the_statistics_above() -> None:
     noisy, target = Degradation({"gaussian": 1.0}, seed=0)(_scenes(48))
     found = statistics(noisy - target)

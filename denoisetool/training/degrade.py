@@ -31,6 +31,7 @@ from denoisetool.training.tone import ToneCurve
 
 KINDS = (
     "camera", "raw", "gaussian", "clipped", "correlated", "textbook", "clean", "colour", "cut",
+    "grain",
 )  # fmt: skip
 DEFAULT_MIX = {
     "camera": 0.28,  # the camera chain
@@ -211,6 +212,41 @@ class Degradation:
         strength = sigma * (0.4 + self._uniform(count, 0.3, 2.0) * _middle(clean))
         return self._as_file(clean + strength * noise, jpeg=0.6), clean
 
+    def _grain(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise of any breadth, other along rows than along columns, and blotches of colour.
+
+        Film has it, and photos at high sensitivity that a camera or a program smoothed its own way.
+        """
+        count = len(clean)
+        shape = tuple(clean.shape)
+        luma = self._broad((count, 1, *shape[2:]), *LUMA_BREADTH)
+        chroma = self._broad(shape, *CHROMA_BREADTH)
+        chroma = chroma - chroma.mean(1, keepdim=True)
+        noise = luma + self._log_uniform(count, 0.2, 1.5) * chroma
+        noise = noise + self._uniform(count, 0.0, 0.3) * self._normal(shape)
+        noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt()
+        strength = 1 - self._uniform(count, 0.0, 0.7) * (1 - _middle(clean))
+        sigma = self._log_uniform(count, 1.5 / 255, 26 / 255)
+        return self._as_file(clean + sigma * strength * noise, jpeg=0.6), clean
+
+    def _broad(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+        """White noise through Gaussians of `low` to `high` pixels; its standard deviation is 1."""
+        margin = 24  # what comes out of a transform goes on at the opposite side
+        height, width = (side + margin for side in shape[2:])
+        down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+        breadth = self._log_uniform(shape[0], low, high)
+        stretch = self._log_uniform(shape[0], 0.6, 1 / 0.6)
+        rows, columns = breadth * stretch, breadth / stretch
+        gain = torch.exp(-2 * np.pi**2 * ((rows * down) ** 2 + (columns * across) ** 2))
+        white = self._normal((*shape[:2], height, width))
+        found: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=(height, width))
+        lines = torch.full_like(across, 2.0)  # all but the first, and the last of an even number,
+        lines[:, 0] = 1.0  # stand for two frequencies
+        if width % 2 == 0:
+            lines[:, -1] = 1.0
+        power = (gain.square() * lines).sum((2, 3), keepdim=True) / (height * width)
+        return found[..., : shape[2], : shape[3]] / power.sqrt()
+
     def _textbook(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         kind = self.rng.integers(3)
         count = len(clean)
@@ -301,6 +337,10 @@ CURVES = ((1.7, 2.5), (1.2, 2.3), (1.2, 2.6))
 """Of the parameters of a `ToneCurve`."""
 WHITE_BALANCE = ((1.4, 2.4), (1.0, 1.0), (1.3, 2.1))
 """Gains of red, green and blue that daylight and tungsten white balance use."""
+
+
+LUMA_BREADTH, CHROMA_BREADTH = (0.3, 1.8), (0.6, 6.0)
+"""Standard deviations in pixels of the Gaussians that make `grain` broad."""
 
 
 def _middle(shown: Tensor) -> Tensor:
