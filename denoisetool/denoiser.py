@@ -18,7 +18,7 @@ import numpy as np
 from denoisetool import bias, bicubic, clipping, color, metrics, noise
 from denoisetool.color import Float
 from denoisetool.errors import UnsupportedPhoto
-from denoisetool.finder import Finder, NoiseEstimator
+from denoisetool.finder import Finder, NoiseEstimator, share
 from denoisetool.lanes import CALLER, Lanes
 from denoisetool.photo import Half, Photo, Pixels
 
@@ -159,10 +159,10 @@ class Denoiser(Denoises):
         coarse: Float | None = None
         number, strength = 0, self.strength
         if strength > 1:
-            known = self.estimate(photo, report, _share(progress, 0, 1 / 2))
+            known = self.estimate(photo, report, share(progress, 0, 1 / 2))
             coarse = metrics.box_reduce(photo.pixels, COARSE, self.engine.lanes)
             self._take_out(photo, known, coarse, 1.0, report, 0, self.engine.lanes)
-            number, strength, progress = 1, strength - 1, _share(progress, 1 / 2, 1 / 2)
+            number, strength, progress = 1, strength - 1, share(progress, 1 / 2, 1 / 2)
             del known  # two bytes a sample: gone before the next pass, or the encoder, needs room
         known = self.estimate(photo, report, progress)
 
@@ -309,8 +309,8 @@ class Denoiser(Denoises):
             enlarged = self.engine.card.scale > 1
             return Estimate(found, () if enlarged else self.finder.told(photo, report.kind))
         cleaned = replace(photo, pixels=photo.pixels.copy())
-        told = self.first.denoise(cleaned, _share(progress, 0, 1 / 4))
-        found = self.finder.find(cleaned, report, _share(progress, 1 / 4, 3 / 4))
+        told = self.first.denoise(cleaned, share(progress, 0, 1 / 4))
+        found = self.finder.find(cleaned, report, share(progress, 1 / 4, 3 / 4))
         locked = self._add(found, photo, cleaned) if told.changed else None
         report.noise, report.kind, report.model = told.noise, told.kind, told.model
         for text in told.notes:
@@ -361,13 +361,6 @@ def check_finite(photo: Photo, scale: int, lanes: Lanes = CALLER) -> None:
 
     if photo.pixels.dtype.kind == "f":
         lanes.each(check, range(0, photo.height, noise.BAND))
-
-
-def _share(
-    progress: Callable[[float], None] | None, before: float, share: float
-) -> Callable[[float], None] | None:
-    """What is to be called with how much is done of a share of the work, after what was before."""
-    return None if progress is None else lambda done: progress(before + share * done)
 
 
 def _shift(before: Float, after: Float, peak: float) -> tuple[float, float]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from denoisetool import noise, tiling
-from denoisetool.color import cells
+from denoisetool.color import CoarseField, cells
 from denoisetool.engine import Float, OutOfMemoryError
 from denoisetool.errors import ImplausibleResult
 from denoisetool.formats.exif import shot
 from denoisetool.lanes import Lanes
+from denoisetool.metrics import box_reduce
 from denoisetool.modelcard import OWN, SOFT, ModelCard
-from denoisetool.photo import Half, Photo, Pixels
+from denoisetool.photo import Half, Photo, Pixels, widened
 from denoisetool.settings import BY_NAME
 
 HUGE, HUGE_SHARE = np.float16(0.5).view(np.uint16), 0.15
@@ -32,6 +33,11 @@ SMALLEST_TILE = int(BY_NAME["tile"].low or 1)
 KIND_WINDOWS, LEVEL_WINDOWS, WINDOW = 4, 16, 128
 """How many windows at most, of which side in pixels, show what kind of noise a photo has, and how
 much."""
+AGAIN_BY = 4
+"""How many times smaller on each side a photo with a camera's noise is looked at again, for the
+colours of what was left. At full size blotches of colour pass for parts of the picture; made
+smaller they are as fine as noise usually is, and the net tells them by the level that it sees
+there. Of brightness it finds rather texture. (Soft photos have such looks in their expert.)"""
 
 
 class NoiseEstimator(Protocol):
@@ -122,7 +128,7 @@ class Finder:
         side = self.tile or engine.tile_side()
         while True:
             try:
-                found = self._blended(engine, photo, side, report, progress)
+                found = self._looked(engine, photo, side, report, progress)
             except (OutOfMemoryError, MemoryError):
                 smaller = _smaller(photo, side, engine.card, report.kind)
                 if smaller is not None:
@@ -141,12 +147,38 @@ class Finder:
                     report.note(f"memory ran out; tiles of {side} pixels were used")
                 return found
 
+    def context(self, kind: str | None) -> int:
+        """Pixels around a part of a photo that its noise of this kind depends on."""
+        overlap = self.engine.card.overlap_for(kind)
+        return overlap * (1 + AGAIN_BY) if kind == "camera" else overlap
+
+    def _looked(
+        self, engine: NoiseEstimator, photo: Photo, side: int, report: Told,
+        progress: Callable[[float], None] | None,
+    ) -> Half:  # fmt: skip
+        """The whole picture's noise, of its kind, and what a second look finds of colours."""
+        kind = report.kind = report.kind or self.kind(photo, engine)
+        if kind != "camera" or photo.channels != 3:
+            return self._blended(engine, photo, side, report, progress)
+        most = 1 / (1 + AGAIN_BY**-2)
+        found = self._blended(engine, photo, side, report, share(progress, 0, most))
+        small = replace(photo, pixels=_cleaned(photo, found, engine.lanes), alpha=None)
+        more = widened(self._blended(engine, small, side, report, share(progress, most, 1 - most)))
+        more -= (more @ noise.LUMA)[..., None]
+        field = CoarseField(more, photo.width, cell=AGAIN_BY)
+
+        def add(top: int) -> None:
+            band = found[top : top + noise.BAND]
+            band += field.band(top, top + len(band)).astype(np.float16)
+
+        engine.lanes.each(add, range(0, photo.height, noise.BAND))
+        return found
+
     def _blended(
         self, engine: NoiseEstimator, photo: Photo, side: int, report: Told,
         progress: Callable[[float], None] | None,
     ) -> Half:  # fmt: skip
-        card = engine.card
-        kind = report.kind = report.kind or self.kind(photo, engine)
+        card, kind = engine.card, report.kind
         height, width, channels = photo.pixels.shape
         total = np.zeros((card.scale * height, card.scale * width, channels), np.float16)
         tiles, done, turn = _tiles(photo, side, card, kind), 0, threading.Lock()
@@ -261,6 +293,21 @@ def _checked(engine: NoiseEstimator, given: Float, found: Half, report: Told, ph
     return np.repeat(found, 3, axis=2)
 
 
+def _cleaned(photo: Photo, found: Half, lanes: Lanes) -> Float:
+    """A photo without what was found, boxed to cells of `AGAIN_BY`: (h, w, C), nominally 0 to 1."""
+    rows, columns = (-(-side // AGAIN_BY) for side in (photo.height, photo.width))
+    small = np.empty((rows, columns, photo.channels), np.float32)
+
+    def work(top: int) -> None:
+        part = slice(top, top + noise.BAND)  # whole cells
+        cleaned = photo.pixels[part] / np.float32(photo.peak) - widened(found[part])
+        boxed = box_reduce(cleaned, AGAIN_BY)
+        small[top // AGAIN_BY :][: len(boxed)] = boxed
+
+    lanes.each(work, range(0, photo.height, noise.BAND))
+    return small
+
+
 def _tiles(photo: Photo, side: int, card: ModelCard, kind: str | None) -> list[tiling.Tile]:
     """The tiles of a photo with this kind of noise, no larger than a square where that can be."""
     layout = (side, card.overlap_for(kind), card.stride_for(kind))
@@ -300,3 +347,10 @@ def plausible(found: Half) -> bool:
     if size.max(initial=0) >= INFINITE:
         return False
     return bool(np.count_nonzero(size > HUGE) <= HUGE_SHARE * size.size)
+
+
+def share(
+    progress: Callable[[float], None] | None, before: float, share: float
+) -> Callable[[float], None] | None:
+    """What is to be called with how much is done of a share of the work, after what was before."""
+    return None if progress is None else lambda done: progress(before + share * done)

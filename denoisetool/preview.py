@@ -318,4 +318,4 @@ class Preview:
 
     def _margin(self) -> int:
         """Pixels of context that a part needs around it."""
-        return self._denoiser.engine.card.overlap_for(self._kind_of_noise())
+        return self._denoiser.finder.context(self._kind_of_noise())

@@ -263,41 +263,9 @@ def test_the_net_for_coarse_colours_sees_no_border() -> None:
         torch.testing.assert_close(found, flat)
 
 
-def test_a_net_for_cameras_looks_again_at_the_colours_of_a_smaller_picture() -> None:
-    torch.manual_seed(0)
-    args = SMALL | {"level_width": 4, "soft": 1}
-    net, once = nets.build("experts", args | {"again_by": 4}), nets.build("experts", args)
-    assert isinstance(net, Experts)
-    assert isinstance(once, Experts)
-    torch.nn.init.normal_(net.camera.tail.weight, 0, 0.05)
-    once.load_state_dict(net.state_dict())
-    assert [net.for_kind(kind).stride for kind in net.kinds] == [32, 8, 8]
-    x = torch.rand(2, 3, 64, 96)
-    with torch.inference_mode():
-        first = once(x)
-        small = torch.nn.functional.avg_pool2d(x - first, 4)
-        second = torch.nn.functional.avg_pool2d(net(x) - first, 4)
-        for same in ("white", "soft"):
-            torch.testing.assert_close(net(x, same), once(x, same))
-        torch.testing.assert_close(net.for_kind("camera").level(x), net.camera.level(x))
-        luma = (second * torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1)
-        found = net.camera(small)
-    assert luma.abs().max() < 1e-6 < 1e-2 < second.abs().max()
-    # What is found there is made large, which evens it a little.
-    wanted = found - found.mean(1, keepdim=True)
-    alike = torch.corrcoef(
-        torch.stack([second[:, 0] - second[:, 1], wanted[:, 0] - wanted[:, 1]]).flatten(1)
-    )
-    assert alike[0, 1] > 0.9
-    _check_radius(net)
-    assert 1 < kmac_per_pixel(net.for_kind("camera")) / kmac_per_pixel(net.camera) < 1.1
-
-
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"again_by": 3}, "again_by is 2, 4 or 8"),
-        ({"again_by": 4, "channels": 1}, "for colour photos"),
         ({"apart": {}, "soft": 1}, "looks at soft photos"),
         ({"soft": 4}, "0 to 3 looks"),
         ({"coarse": {}, "coarse_by": [2]}, "looks at soft photos"),

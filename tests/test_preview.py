@@ -234,6 +234,31 @@ def test_clipped_shadows_are_dark_in_parts_as_in_a_full_run(
         assert apart.max() <= 65535 / 255 / 8, part
 
 
+class _Camera(BlurEngine):
+    """Takes all noise for a camera's."""
+
+    kinds: tuple[str, ...] = ("camera", "white")
+
+    def noise(self, tiles: list[Float], kind: str | None = None) -> list[Half]:
+        found = super().noise(tiles, kind)
+        return [each / np.float16(2) for each in found] if kind == "white" else found
+
+
+def test_a_cameras_noise_is_in_parts_as_in_a_full_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the colours that are found in a smaller picture, also where the noise is not kept."""
+    monkeypatch.setattr(preview, "KEPT", 0.01)
+    photo = _dark("uint16")
+    full = replace(photo, pixels=photo.pixels.copy())
+    assert Denoiser(_Camera(), tile=128).denoise(full).kind == "camera"
+    seen = Preview(photo, Denoiser(_Camera(), tile=128))
+    seen.measure()
+    for part in (Part(0, 0, 64, 64), Part(131, 115, 60, 50), *PARTS):
+        shown = seen.show(part, Wishes())
+        assert shown.exact
+        apart = np.abs(shown.pixels.astype(int) - part.of(full.pixels))
+        assert apart.max() <= 65535 / 255 / 8, part
+
+
 def test_what_goes_first_is_in_parts_as_in_a_full_run() -> None:
     photo, engine = _dark(), BlurEngine(card=replace(CARD, scale=2))
     denoiser = Denoiser(engine, tile=128, first=Denoiser(_white(), tile=128))

@@ -82,8 +82,6 @@ class Experts(nn.Module):
             soft photo, made smaller; None for no such look.
         coarse_by: how many times smaller on each side, one look after the other; powers of two.
         camera: arguments of `UNet` that are others for cameras' noise.
-        again_by: how many times smaller on each side the net for cameras' noise sees what it left
-            of a photo that is not soft, for its colours, see `Again`; 0 for one look alone.
         ensemble: how many looks at every picture, mirrored and turned; see `SelfEnsemble`.
         shape: all other arguments of `UNet`, the same for all, and for that for white noise.
 
@@ -99,8 +97,8 @@ class Experts(nn.Module):
     def __init__(
         self, own: bool | str = False, soft: int = 0,
         apart: Mapping[str, Any] | None = None, coarse: Mapping[str, Any] | None = None,
-        coarse_by: Sequence[int] = (), camera: Mapping[str, Any] | None = None, again_by: int = 0,
-        ensemble: int = 1, **shape: Any,
+        coarse_by: Sequence[int] = (), camera: Mapping[str, Any] | None = None, ensemble: int = 1,
+        **shape: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         if soft not in range(4):
@@ -111,8 +109,6 @@ class Experts(nn.Module):
             raise ValueError("only a net for colour photos can have a coarse look at colours")
         if (coarse is not None) != bool(coarse_by) or set(coarse_by) - {2, 4, 8}:
             raise ValueError("coarse_by is 2, 4 or 8 for each look that coarse has")
-        if again_by not in (0, 2, 4, 8) or (again_by and shape.get("channels", 3) != 3):
-            raise ValueError("again_by is 2, 4 or 8, in a net for colour photos, or 0")
         for_cameras = {**shape, **(camera or {})}
         self.camera = UNet(**for_cameras)
         self.white = UNet(**shape)
@@ -122,8 +118,7 @@ class Experts(nn.Module):
         self.uniform = {"white", OWN} if own == "white" else {"white"}
         self.apart = None if apart is None else UNet(**{**shape, **apart})
         self.coarse = None if coarse is None else ColourUNet(**{**shape, **coarse})
-        self.soft, self.coarse_by, self.again_by = soft, tuple(coarse_by), again_by
-        self.ensemble = ensemble
+        self.soft, self.coarse_by, self.ensemble = soft, tuple(coarse_by), ensemble
         self.for_kind(self.kinds[-1])  # tells of impossible arguments
 
     @property
@@ -142,9 +137,9 @@ class Experts(nn.Module):
         """Pixels on each side that can influence an output pixel."""
         return max(self.for_kind(kind).receptive_radius for kind in self.kinds)
 
-    def for_kind(self, kind: str) -> UNet | Uniform | SoftLook | Again | SelfEnsemble:
+    def for_kind(self, kind: str) -> UNet | Uniform | SoftLook | SelfEnsemble:
         """What finds a kind of noise: the net for it, told the right levels, in all its looks."""
-        net: UNet | Uniform | SoftLook | Again
+        net: UNet | Uniform | SoftLook
         if kind == SOFT:
             white = (self.apart or self.white) if self.soft > 1 else None
             net = SoftLook(self.camera, white, self.soft == 3, self.coarse, self.coarse_by)
@@ -153,8 +148,6 @@ class Experts(nn.Module):
             assert isinstance(expert, UNet)
             uniform = kind in self.uniform and expert.levels is not None
             net = Uniform(expert) if uniform else expert
-            if kind == "camera" and self.again_by:
-                net = Again(expert, self.again_by)
         return net if self.ensemble == 1 else SelfEnsemble(net, self.ensemble)
 
     def forward(self, x: Tensor, kind: str = "camera") -> Tensor:
@@ -168,41 +161,8 @@ class ColourUNet(UNet):
 
     def forward(self, x: Tensor, level: Level = None) -> Tensor:
         """See `UNet.forward`; what is found has luma 0 (BT.709)."""
-        return colours(super().forward(x, level))
-
-
-class Again(nn.Module):
-    """A net for cameras' noise that looks again at the colours of what it left, made smaller.
-
-    At full size blotches of colour pass for parts of the picture. Made smaller they are as fine as
-    noise usually is, and the net finds them by the level that it sees there: so it needs no rule of
-    how much the first look left, and finds those of film and of photos that were smoothed already.
-    What it finds of brightness there is rather texture.
-
-    Args:
-        net: with an estimator.
-        by: how many times smaller on each side it sees the photo.
-
-    Attributes:
-        levels: the net's.
-        stride: height and width of an input must be multiples of this.
-    """
-
-    def __init__(self, net: UNet, by: int) -> None:
-        super().__init__()
-        self.net, self.by, self.levels = net, by, net.levels
-        self.stride = by * net.stride
-        self.receptive_radius = net.receptive_radius + by * (net.receptive_radius + 1)
-
-    def level(self, x: Tensor) -> Tensor:
-        """See `UNet.level`."""
-        return self.net.level(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Estimate the noise in `x`, (N, C, H, W) in [0, 1]."""
-        found: Tensor = self.net(x)
-        small = F.avg_pool2d(x - found, self.by).contiguous(memory_format=torch.channels_last)
-        return found + larger(colours(self.net(small)), self.by)
+        found = super().forward(x, level)
+        return found - (found * found.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 class Uniform(nn.Module):
@@ -326,7 +286,8 @@ def told_apart(level: Tensor) -> Tensor:
 
 def mildness(level: Tensor) -> Tensor:
     """How much nets for white noise count, in [0, 1]: (N, 1, H/4, W/4) to (N, 1, H, W)."""
-    return larger(((HEAVY - level) / (HEAVY - LIGHT)).clamp(0, 1), 4)
+    mild = ((HEAVY - level) / (HEAVY - LIGHT)).clamp(0, 1)
+    return F.interpolate(mild, scale_factor=4.0, mode="bilinear", align_corners=False)
 
 
 def told_coarse(level: Tensor, by: int) -> Tensor:
@@ -394,17 +355,7 @@ def coarse_colour(net: ColourUNet, x: Tensor, level: Tensor, by: int) -> Tensor:
     told = F.pad(F.avg_pool2d(level, by), (BEYOND // 4,) * 4, mode="replicate")
     found = net(small.contiguous(memory_format=torch.channels_last), told)
     found = found[..., BEYOND:-BEYOND, BEYOND:-BEYOND]
-    return larger(found, by)
-
-
-def colours(found: Tensor) -> Tensor:
-    """(N, 3, H, W) without its luma (BT.709)."""
-    return found - (found * found.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-
-
-def larger(field: Tensor, by: int) -> Tensor:
-    """(N, C, H, W) to (N, C, by H, by W), bilinear."""
-    return F.interpolate(field, scale_factor=float(by), mode="bilinear", align_corners=False)
+    return F.interpolate(found, scale_factor=float(by), mode="bilinear", align_corners=False)
 
 
 def members(net: nn.Module) -> dict[str, nn.Module]:
