@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from denoisetool import nets
 from denoisetool.errors import ModelError
+from denoisetool.finder import AGAIN_BY
 from denoisetool.modelcard import CARD_FILE, CARD_VERSION, RECIPE_FILE, WEIGHTS_FILE
 from denoisetool.nets.dncnn import DnCNN
 from denoisetool.nets.experts import Experts
@@ -95,9 +96,7 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
         **({"scale": scale} if scale > 1 else {}),
         "sigma_range": [recipe.sigma, recipe.sigma] if white else [0.0, 55.0],
         "color_space": "sRGB",
-        "kmac_per_pixel": round(
-            max(kmac_per_pixel(each, side=COUNTED) for each in nets_of.values()), 2
-        ),
+        "kmac_per_pixel": round(max(_cost(each, kind) for kind, each in nets_of.items()), 2),
         "parameters": sum(p.numel() for p in net.parameters()),
         "bytes_per_pixel": round(peak_bytes(recipe.net, net_args)),
         "weights_sha256": hashlib.sha256(data).hexdigest(),
@@ -118,6 +117,12 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
             card["scores"] = before["scores"]
     previous.write_text(tomlkit.dumps(card), encoding="utf-8")
     return folder
+
+
+def _cost(net: nn.Module, kind: str) -> float:
+    """Cost in kMAC per pixel of a kind of noise, with the second look that it may have."""
+    again = AGAIN_BY**-2 if kind == "camera" else 0.0
+    return (1 + again) * kmac_per_pixel(net, side=COUNTED)
 
 
 def context(net: nn.Module, stride: int) -> int:
