@@ -42,6 +42,10 @@ TINY: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+BATCHES = 4
+"""Of how many the noisiest tells whether a net learned."""
+
+
 def _name(path: Path) -> str:
     return path.parent.name if path.name == RECIPE_FILE else path.stem
 
@@ -91,13 +95,26 @@ def _images() -> list[Pixels]:
     return [np.asarray(render(name)[0], np.uint8) for name in ("still_life", "valley")]
 
 
+def _noisiest(trainer: Trainer) -> tuple[int, Batch]:
+    """That of the first batches with most noise, and its step: a tiny net finds mild noise late."""
+    steps = range(0, BATCHES * len(trainer.source.turns), len(trainer.source.turns))
+    scale = trainer.recipe.scale
+
+    def noise(step: int) -> float:
+        batch = trainer.source.batch(step)
+        return float((enlarged(batch.noisy, scale) - batch.target).square().mean())
+
+    step = max(steps, key=noise)
+    return step, trainer.source.batch(step)
+
+
 def _loss(trainer: Trainer) -> float:
-    """On the first batch; what the critic says of it is left out."""
-    batch = trainer.source.batch(0)
+    """On one batch; what the critic says of it is left out."""
+    step, batch = _noisiest(trainer)
     if trainer.teacher and trainer.recipe.taught == "apart":
-        batch = trainer.teacher.lesson(batch, 0)
+        batch = trainer.teacher.lesson(batch, step)
     elif trainer.teacher:
-        batch = replace(batch, target=trainer.teacher.target(batch, 0))
+        batch = replace(batch, target=trainer.teacher.target(batch, step))
     net = trainer.experts[0] if len(trainer.experts) == 1 else trainer.net
     net, recipe = net.eval(), replace(trainer.recipe, adversarial=0.0)
     trainer.objective.recipe, critic = recipe, trainer.objective.critic
