@@ -33,8 +33,8 @@ SMALLEST_TILE = int(BY_NAME["tile"].low or 1)
 KIND_WINDOWS, LEVEL_WINDOWS, WINDOW = 4, 16, 128
 """How many windows at most, of which side in pixels, show what kind of noise a photo has, and how
 much."""
-AGAIN_BY = 4
-"""How many times smaller on each side a photo with a camera's noise is looked at again, for the
+AGAIN_BY = {"camera": 4}
+"""How many times smaller on each side a photo is looked at again, by the kind of its noise, for the
 colours of what was left. At full size blotches of colour pass for parts of the picture; made
 smaller they are as fine as noise usually is, and the net tells them by the level that it sees
 there. Of brightness it finds rather texture. (Soft photos have such looks in their expert.)"""
@@ -149,27 +149,28 @@ class Finder:
 
     def context(self, kind: str | None) -> int:
         """Pixels around a part of a photo that its noise of this kind depends on."""
-        overlap = self.engine.card.overlap_for(kind)
-        return overlap * (1 + AGAIN_BY) if kind == "camera" else overlap
+        return self.engine.card.overlap_for(kind) * (1 + AGAIN_BY.get(kind or "", 0))
 
     def _looked(
         self, engine: NoiseEstimator, photo: Photo, side: int, report: Told,
         progress: Callable[[float], None] | None,
     ) -> Half:  # fmt: skip
         """The whole picture's noise, of its kind, and what a second look finds of colours."""
-        kind = report.kind = report.kind or self.kind(photo, engine)
-        if kind != "camera" or photo.channels != 3:
+        report.kind = report.kind or self.kind(photo, engine)
+        by = AGAIN_BY.get(report.kind or "")
+        if by is None or photo.channels != 3:
             return self._blended(engine, photo, side, report, progress)
-        most = 1 / (1 + AGAIN_BY**-2)
+        most = 1 / (1 + by**-2)
         found = self._blended(engine, photo, side, report, share(progress, 0, most))
-        small = replace(photo, pixels=_cleaned(photo, found, engine.lanes), alpha=None)
+        small = replace(photo, pixels=_cleaned(photo, found, by, engine.lanes), alpha=None)
         more = widened(self._blended(engine, small, side, report, share(progress, most, 1 - most)))
         more -= (more @ noise.LUMA)[..., None]
-        field = CoarseField(more, photo.width, cell=AGAIN_BY)
+        field = CoarseField(more, photo.width, cell=by)
 
         def add(top: int) -> None:
-            band = found[top : top + noise.BAND]
-            band += field.band(top, top + len(band)).astype(np.float16)
+            band = widened(found[top : top + noise.BAND])  # NumPy's own sums of float16 are slow
+            band += field.band(top, top + len(band))
+            found[top : top + noise.BAND] = band
 
         engine.lanes.each(add, range(0, photo.height, noise.BAND))
         return found
@@ -293,16 +294,16 @@ def _checked(engine: NoiseEstimator, given: Float, found: Half, report: Told, ph
     return np.repeat(found, 3, axis=2)
 
 
-def _cleaned(photo: Photo, found: Half, lanes: Lanes) -> Float:
-    """A photo without what was found, boxed to cells of `AGAIN_BY`: (h, w, C), nominally 0 to 1."""
-    rows, columns = (-(-side // AGAIN_BY) for side in (photo.height, photo.width))
+def _cleaned(photo: Photo, found: Half, by: int, lanes: Lanes) -> Float:
+    """A photo without what was found, `by` times smaller: (h, w, C), nominally in [0, 1]."""
+    rows, columns = (-(-side // by) for side in (photo.height, photo.width))
     small = np.empty((rows, columns, photo.channels), np.float32)
 
     def work(top: int) -> None:
-        part = slice(top, top + noise.BAND)  # whole cells
+        part = slice(top, top + noise.BAND)  # whole boxes
         cleaned = photo.pixels[part] / np.float32(photo.peak) - widened(found[part])
-        boxed = box_reduce(cleaned, AGAIN_BY)
-        small[top // AGAIN_BY :][: len(boxed)] = boxed
+        boxed = box_reduce(cleaned, by)
+        small[top // by :][: len(boxed)] = boxed
 
     lanes.each(work, range(0, photo.height, noise.BAND))
     return small

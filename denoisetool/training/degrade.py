@@ -225,7 +225,7 @@ class Degradation:
         noise = luma + self._log_uniform(count, 0.2, 1.5) * chroma
         noise = noise + self._uniform(count, 0.0, 0.3) * self._normal(shape)
         noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt()
-        strength = 1 - self._uniform(count, 0.0, 0.7) * (1 - _middle(clean))
+        strength = self._uneven(clean)
         sigma = self._log_uniform(count, 1.5 / 255, 26 / 255)
         return self._as_file(clean + sigma * strength * noise, jpeg=0.6), clean
 
@@ -277,8 +277,7 @@ class Degradation:
         noise = noise - luma * (1 - self._uniform(count, 0.1, 1.0))
         if self.rng.random() < 0.6:
             noise = noise + self._uniform(count, 0.0, 0.8) * (_blur(noise, 1, 1) - noise)
-        strength = 1 - self._uniform(count, 0.0, 0.7) * (1 - _middle(clean))
-        noise = noise * strength
+        noise = noise * self._uneven(clean)
         noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt()
         return clean + self._log_uniform(count, 0.5 / 255, 14 / 255) * noise, clean
 
@@ -295,6 +294,10 @@ class Degradation:
         part = clean[..., top : top + inner, left : left + inner]
         mode = "bicubic" if self.rng.random() < 0.7 else "bilinear"
         return F.interpolate(part, (side, side), mode=mode, align_corners=False).clamp(0, 1)
+
+    def _uneven(self, clean: Tensor) -> Tensor:
+        """How strong noise is at each brightness, as a share of the most: from even to a third."""
+        return 1 - self._uniform(len(clean), 0.0, 0.7) * (1 - _middle(clean))
 
     def _white(self, clean: Tensor) -> Tensor:
         sigma = self._uniform(len(clean), 0.0, MAX_SIGMA)

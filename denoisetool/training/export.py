@@ -121,8 +121,8 @@ def export(run: Path, recipe_path: Path, folder: Path, training_data: list[dict[
 
 def _cost(net: nn.Module, kind: str) -> float:
     """Cost in kMAC per pixel of a kind of noise, with the second look that it may have."""
-    again = AGAIN_BY**-2 if kind == "camera" else 0.0
-    return (1 + again) * kmac_per_pixel(net, side=COUNTED)
+    sides = (1, AGAIN_BY[kind]) if kind in AGAIN_BY else (1,)
+    return kmac_per_pixel(net, side=COUNTED) * sum(side**-2 for side in sides)
 
 
 def context(net: nn.Module, stride: int) -> int:
